@@ -1,0 +1,132 @@
+"""Encoded image -> uint8 array: one defined result for every kind of file, or a named refusal.
+
+Pillow is the decoder of all published numbers. The rules, in the order they apply:
+
+- EXIF orientation is ignored, as in the reference evaluations of ImageNet.
+- Of an animation or a multi-page file the first frame counts.
+- 16-bit grey keeps its high byte, which is what Pillow does to 16-bit colour.
+- Transparency is dropped: the colours stored under it show.
+- CMYK, YCbCr, palette, bilevel and grey become RGB by Pillow's own conversion, without profiles.
+- One channel is the luma of that RGB image (ITU-R 601-2).
+- A truncated file is refused; no missing part is ever invented.
+"""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 50_000_000
+
+# Not EPS, which starts an external program, nor JPEG 2000, whose decoder fills truncated files up.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
+_BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+class BadImageError(ValueError):
+    """An image that cannot be read to the end; the message names the file and what to do."""
+
+
+def decode_image(
+    image: str | Path | bytes,
+    channels: int = 3,
+    *,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Decode a file, or the bytes of one, by the rules of this module.
+
+    Args:
+      image: path of the file, or its bytes.
+      channels: 3 for RGB, 1 for luma.
+      name: how errors call the image; the path when there is one.
+      max_pixels: larger images are refused from their header, before any pixel is decoded.
+
+    Returns:
+      [height, width, channels] uint8.
+
+    Raises:
+      BadImageError: if the file is missing, empty, not an image, damaged or too large.
+    """
+    if isinstance(image, bytes):
+        name, data = name or "the image given as bytes", image
+    else:
+        name = name or str(image)
+        data = _read(Path(image), name)
+    if not data:
+        raise BadImageError(f"{name}: the file is empty; replace or remove it")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_size(opened.size, name, max_pixels)
+            return to_array(opened, channels)
+    except _BOMB_ERRORS as error:
+        raise BadImageError(f"{name}: {error}; scale the image down or remove it") from error
+    except BadImageError as error:
+        raise BadImageError(str(error) if name in str(error) else f"{name}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise BadImageError(
+            f"{name}: not an image ({_looks_like(data)}); "
+            f"remove it or convert it to one of {', '.join(FORMATS)}"
+        ) from error
+    except _DECODER_ERRORS as error:
+        raise BadImageError(f"{name}: damaged image ({error}); replace or remove it") from error
+
+
+def to_array(image: Image.Image, channels: int) -> np.ndarray:
+    """A Pillow image of any mode as [height, width, channels] uint8, by this module's rules."""
+    if min(image.size) < 1:
+        raise BadImageError(f"the image has no pixels ({image.width} x {image.height})")
+    if image.mode.startswith("I"):
+        image = Image.fromarray(_high_byte(np.asarray(image)))
+    if image.mode == "F":
+        raise BadImageError("floating-point pixels have no defined range; save it with 8 bits")
+    if image.mode in ("P", "PA"):
+        # Straight to RGB, Pillow warns about palettes with several transparent entries.
+        image = image.convert("RGBA")
+    if channels == 1 and image.mode in ("L", "LA"):
+        return np.asarray(image.convert("L"))[..., None]
+    rgb = image.convert("RGB")
+    return np.asarray(rgb) if channels == 3 else np.asarray(rgb.convert("L"))[..., None]
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise BadImageError(
+            f"{name}: {width} x {height} pixels are more than the {max_pixels:,} allowed; "
+            "scale it down, remove it or raise max_pixels"
+        )
+
+
+def _high_byte(pixels: np.ndarray) -> np.ndarray:
+    if pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
+        raise BadImageError("32-bit pixels have no defined range; save it with 8 or 16 bits")
+    return (pixels.astype(np.int32) >> 8).astype(np.uint8)
+
+
+def _looks_like(data: bytes) -> str:
+    start = data[:64].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page or XML"
+    return f"it begins with {data[:8]!r}"

@@ -1,0 +1,61 @@
+"""Opening a data set by name: `open_source("cifar10", "train")`.
+
+Owns the names. What a source is stands in `zoo.data.records`; each kind of source has a module.
+"""
+
+import difflib
+
+from zoo.data.cifar import CIFAR10, CIFAR100, open_cifar
+from zoo.data.digits import open_digits
+from zoo.data.image_folder import open_image_folder
+from zoo.data.records import ArraySource, Record, Source, limit, source_labels, subset
+from zoo.data.tfds_source import open_tfds
+
+__all__ = [
+    "DATA_SETS",
+    "ArraySource",
+    "Record",
+    "Source",
+    "limit",
+    "open_source",
+    "source_labels",
+    "subset",
+]
+
+DATA_SETS = ("digits", "cifar10", "cifar100")
+PREFIXES = ("folder:", "tfds:")
+SPLITS = ("train", "val", "test")
+
+
+def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source:
+    """Open one split of a data set.
+
+    Args:
+      spec: "digits", "cifar10", "cifar100", "folder:PATH" (class folders of images) or
+        "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
+      split: "train", "val" or "test"; the last two name the same split where only one exists.
+      data_dir: where the files of cifar10, cifar100 and TFDS data sets are; each has a default.
+
+    Raises:
+      ValueError: if the name or split is unknown, or the data is missing or damaged.
+
+    Example:
+      test = open_source("digits", "test")
+      image, label = test[0]  # uint8 [8, 8, 1], int
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}, allowed: {', '.join(SPLITS)}")
+    if spec == "digits":
+        return open_digits(split)
+    if spec in ("cifar10", "cifar100"):
+        return open_cifar(CIFAR10 if spec == "cifar10" else CIFAR100, split, data_dir)
+    kind, colon, rest = spec.partition(":")
+    if colon and rest and kind == "folder":
+        return open_image_folder(rest, split)
+    if colon and rest and kind == "tfds":
+        return open_tfds(rest, split, data_dir)
+    near = difflib.get_close_matches(spec, (*DATA_SETS, *PREFIXES), n=2, cutoff=0.4)
+    hint = f"; nearest: {', '.join(near)}" if near else ""
+    raise ValueError(
+        f"unknown data set {spec!r}{hint}; allowed: {', '.join(DATA_SETS)}, folder:PATH, tfds:NAME"
+    )
