@@ -1,0 +1,35 @@
+"""Networks: layers, families, and the registry that builds them by id."""
+
+from zoo.models.layers import per_location_normalization, scaled_uniform_orthogonal, suo_delta
+from zoo.models.network import FeatureInfo, Network
+from zoo.models.parameters import Params, merge, split
+from zoo.models.registry import (
+    Entry,
+    UnknownModelError,
+    create_model,
+    graph_of,
+    list_models,
+    overrides_of,
+    register_model,
+)
+from zoo.models.resnet import ResNet, ResNetConfig
+
+__all__ = [
+    "Entry",
+    "FeatureInfo",
+    "Network",
+    "Params",
+    "ResNet",
+    "ResNetConfig",
+    "UnknownModelError",
+    "create_model",
+    "graph_of",
+    "list_models",
+    "merge",
+    "overrides_of",
+    "per_location_normalization",
+    "register_model",
+    "scaled_uniform_orthogonal",
+    "split",
+    "suo_delta",
+]

@@ -1,0 +1,168 @@
+"""Affine layers, their initial weights, and per-location normalisation.
+
+Owns how a weight begins and how it is applied; knows nothing of blocks or networks.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+Initializer = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
+
+
+# One compilation a shape, instead of one for each operation of each shape.
+_compiled_by_shape = functools.partial(jax.jit, static_argnums=(1, 2))
+
+
+@_compiled_by_shape
+def scaled_uniform_orthogonal(
+    key: jax.Array, shape: tuple[int, int], dtype: jnp.dtype
+) -> jax.Array:
+    """A Haar-uniform matrix with orthonormal rows or columns, scaled to keep q values.
+
+      W = max(1, sqrt(n / m)) U,  so that |x W|^2 / n = |x|^2 / m,
+
+    exactly if m <= n, else on average.
+
+    Args:
+      key: random key.
+      shape: (m, n), inputs and outputs.
+      dtype: of the result.
+
+    Source: arXiv 2110.01765, "scaled uniform orthogonal"; arXiv 1312.6120 for the QR sampling.
+    """
+    inputs, outputs = shape
+    tall = (max(shape), min(shape))
+    q, r = jnp.linalg.qr(jax.random.normal(key, tall, jnp.float32))
+    q = q * jnp.sign(jnp.diagonal(r))
+    q = q if inputs >= outputs else q.T
+    return (q * max(1.0, (outputs / inputs) ** 0.5)).astype(dtype)
+
+
+@_compiled_by_shape
+def suo_delta(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """Delta initialisation: a scaled uniform orthogonal matrix in the centre tap, zeros elsewhere.
+
+    Only the centre tap is non-zero, so each location sees one location and q is kept at borders.
+
+    Args:
+      key: random key.
+      shape: kernel shape, spatial sizes (odd) then inputs and outputs.
+      dtype: of the result.
+
+    Raises:
+      ValueError: if a spatial size is even and so has no centre.
+
+    Source: arXiv 1806.05393; arXiv 2110.01765.
+    """
+    *spatial, inputs, outputs = shape
+    if any(size % 2 == 0 for size in spatial):
+        raise ValueError(f"kernel {tuple(spatial)} has no centre tap; use odd sizes")
+    centre = tuple((size - 1) // 2 for size in spatial)
+    matrix = scaled_uniform_orthogonal(key, (inputs, outputs), dtype)
+    return jnp.zeros(shape, dtype).at[centre].set(matrix)
+
+
+@_compiled_by_shape
+def he_normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """Independent normal weights of variance 2 / fan-in (arXiv 1502.01852)."""
+    return jax.nn.initializers.he_normal()(key, shape, dtype)
+
+
+INITIALIZERS: dict[str, Initializer] = {"suo_delta": suo_delta, "he_normal": he_normal}
+
+
+class Conv(nnx.Module):
+    """Convolution with bias and symmetric padding (k - 1) / 2, whatever the image size.
+
+    "SAME" padding would pad (0, 1) at stride 2 on even sizes and shift the centre tap by a pixel.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        initializer: Initializer,
+        dtype: str,
+        param_dtype: str,
+        rngs: nnx.Rngs,
+    ):
+        shape = (kernel_size, kernel_size, inputs, outputs)
+        self.kernel = nnx.Param(initializer(rngs.params(), shape, jnp.dtype(param_dtype)))
+        self.bias = nnx.Param(jnp.zeros((outputs,), param_dtype))
+        self.stride = stride
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[batch, height, width, inputs] -> [batch, height / stride, width / stride, outputs]."""
+        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        return _convolve(x.astype(self.dtype), kernel, self.stride) + bias
+
+
+class Dense(nnx.Module):
+    """Affine map of the last axis."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        initializer: Initializer,
+        dtype: str,
+        param_dtype: str,
+        rngs: nnx.Rngs,
+    ):
+        self.kernel = nnx.Param(
+            initializer(rngs.params(), (inputs, outputs), jnp.dtype(param_dtype))
+        )
+        self.bias = nnx.Param(jnp.zeros((outputs,), param_dtype))
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., inputs] -> [..., outputs]."""
+        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        return x.astype(self.dtype) @ kernel + bias
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """3x3 maximum with stride 2 and symmetric padding: [b, h, w, c] -> [b, h / 2, w / 2, c]."""
+    window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
+    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, padding)
+
+
+def per_location_normalization(images: jax.Array) -> jax.Array:
+    """Gives every pixel q value 1: appends a channel of ones, divides by the root mean square.
+
+    Args:
+      images: [..., channel], normalised by mean and standard deviation.
+
+    Returns:
+      [..., channel + 1] with mean square 1 over the last axis, also where a pixel is all zero.
+
+    Source: arXiv 2110.01765, "per-location normalisation"; mode "one" of its implementation.
+    """
+    images = images.astype(jnp.float32)  # the mean square of a pixel does not fit bfloat16
+    extended = jnp.concatenate([images, jnp.ones_like(images[..., :1])], axis=-1)
+    return extended * lax.rsqrt(jnp.mean(extended**2, axis=-1, keepdims=True))
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    if kernel.shape[:2] == (1, 1):
+        # A matrix product: on CPU several times faster than XLA's convolution, above all backward.
+        return x[:, ::stride, ::stride] @ kernel[0, 0]
+    margin = kernel.shape[0] // 2
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((margin, margin), (margin, margin)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )

@@ -1,0 +1,71 @@
+"""A model's parameters as a flat dict with stable, readable names.
+
+Owns the names under which weights are trained, saved and published. Everything after building a
+model works on this dict: optimisers, masks, shardings, checkpoints.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+from flax import nnx
+
+Params = dict[str, jax.Array]
+"""Arrays by name, for instance `stages.2.blocks.07.conv1.kernel`; abstract leaves while tracing."""
+
+_Path = tuple[Any, ...]
+
+
+def split(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
+    """Splits a model into its structure and its parameters.
+
+    Names are the attribute path, list indices zero-padded to the length of their list, so that
+    sorting by name is sorting by depth.
+
+    Args:
+      model: a module all of whose state is `nnx.Param`; concrete or abstract (`nnx.eval_shape`).
+
+    Returns:
+      The static structure, and the parameters by name in the order of the names.
+
+    Raises:
+      ValueError: if the model holds state that is not a parameter.
+    """
+    graphdef, state, rest = nnx.split(model, nnx.Param, ...)
+    others = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(rest)]
+    if others:
+        raise ValueError(
+            f"{', '.join(others)} is not nnx.Param; keep random keys and counters out of the model"
+        )
+    flat = {path: variable.get_value() for path, variable in nnx.to_flat_state(state)}
+    names = _names(flat)
+    return graphdef, dict(sorted((names[path], value) for path, value in flat.items()))
+
+
+def merge(graphdef: nnx.GraphDef, params: Params) -> Any:
+    """The model with structure `graphdef` and these parameters: the inverse of `split`.
+
+    Cheap under `jax.jit`: the work is done once, while tracing.
+    """
+    return nnx.merge(graphdef, nnx.from_flat_state([(_path(n), v) for n, v in params.items()]))
+
+
+def _names(paths: Iterable[_Path]) -> dict[_Path, str]:
+    longest: dict[_Path, int] = defaultdict(int)
+    paths = list(paths)
+    for path in paths:
+        for depth, part in enumerate(path):
+            if isinstance(part, int):
+                longest[path[:depth]] = max(longest[path[:depth]], len(str(part)))
+    return {
+        path: ".".join(
+            str(part).zfill(longest[path[:depth]]) if isinstance(part, int) else part
+            for depth, part in enumerate(path)
+        )
+        for path in paths
+    }
+
+
+def _path(name: str) -> _Path:
+    return tuple(int(part) if part.isdigit() else part for part in name.split("."))
