@@ -1,0 +1,59 @@
+"""Training: a configuration in, a run directory with a trained network out."""
+
+from zoo.training.config import (
+    DIGITS_PREPROCESSING,
+    CheckpointConfig,
+    DataConfig,
+    EvalConfig,
+    LogConfig,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RegularizationConfig,
+    ScheduleConfig,
+    TrainConfig,
+    load_config,
+)
+from zoo.training.decode import ConfigError
+from zoo.training.diagnosis import NonFiniteError, OutOfMemoryError
+from zoo.training.folder import ResumeError, read_metrics
+from zoo.training.loop import FitResult, fit
+from zoo.training.optimizer import decay_mask, make_optimizer
+from zoo.training.run import Run, prepare
+from zoo.training.schedule import make_schedule
+from zoo.training.signals import Interrupted, Preempted, RunStopped
+from zoo.training.step import TrainState, TrainStep
+from zoo.training.validation import validate
+
+__all__ = [
+    "DIGITS_PREPROCESSING",
+    "CheckpointConfig",
+    "ConfigError",
+    "DataConfig",
+    "EvalConfig",
+    "FitResult",
+    "Interrupted",
+    "LogConfig",
+    "MeshConfig",
+    "ModelConfig",
+    "NonFiniteError",
+    "OptimizerConfig",
+    "OutOfMemoryError",
+    "Preempted",
+    "RegularizationConfig",
+    "ResumeError",
+    "Run",
+    "RunStopped",
+    "ScheduleConfig",
+    "TrainConfig",
+    "TrainState",
+    "TrainStep",
+    "decay_mask",
+    "fit",
+    "load_config",
+    "make_optimizer",
+    "make_schedule",
+    "prepare",
+    "read_metrics",
+    "validate",
+]

@@ -1,0 +1,270 @@
+"""Everything that decides a training run, as frozen dataclasses that survive JSON.
+
+Owns the fields and their defaults. What makes a configuration wrong is in `validation.py`.
+"""
+
+import dataclasses
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any
+
+from zoo.data import Augmentation, Preprocessing
+from zoo.training.decode import ConfigError, decode_dataclass
+
+DIGITS_PREPROCESSING = Preprocessing((8, 8), mean=(0.305,), std=(0.376,), channels=1)
+"""8 x 8 grey pixels, normalised by the mean and standard deviation of the training digits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Arguments of `zoo.create_model`.
+
+    Attributes:
+      arch: model id, one of `zoo.list_models()`.
+      num_classes: None takes the number of classes of the training data.
+      stem: "imagenet" or "cifar" (small images).
+      width: multiplies every channel count.
+      dtype: of the computation; the loss is always float32.
+      param_dtype: of the weights.
+      dropout_rate: before the head.
+      remat: recompute blocks in the backward pass.
+      scan: run equal blocks as one scanned block; None decides by backend.
+      input_norm: "per_location" or "none".
+    """
+
+    arch: str = "vanilla_resnet50_tat_lrelu"
+    num_classes: int | None = None
+    stem: str = "imagenet"
+    width: float = 1.0
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+    dropout_rate: float = 0.0
+    remat: bool = False
+    scan: bool | None = None
+    input_norm: str = "per_location"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the training examples come from.
+
+    Attributes:
+      name: "digits", "cifar10", "cifar100", "folder:PATH" or "tfds:NAME".
+      data_dir: folder of the data; None is the default cache.
+      split: split trained on.
+      batch_size: examples per step over all devices and hosts.
+      workers: processes that prepare batches; 0 uses one thread.
+      limit: use only the first examples, for trials.
+      classes: use only these classes, relabelled in this order; empty means all.
+      bad_examples: "error" stops at an unreadable image; "skip" takes the next one and counts.
+    """
+
+    name: str = "digits"
+    data_dir: str | None = None
+    split: str = "train"
+    batch_size: int = 128
+    workers: int = 0
+    limit: int | None = None
+    classes: tuple[str, ...] = ()
+    bad_examples: str = "error"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The update rule.
+
+    Attributes:
+      name: "sgd" (Nesterov), "adamw", "lamb" or "muon".
+      learning_rate: peak of the schedule.
+      momentum: of sgd and muon; first-moment decay b1 of adamw and lamb.
+      second_moment: b2 of adamw, lamb, and of muon's parameters that are not matrices.
+      weight_decay: added to the gradient for sgd, decoupled for the others.
+      decay_pattern: regular expression; parameters whose name it finds decay.
+      clip_norm: largest global norm of the gradient; None does not clip.
+      accumulate_steps: split each batch into this many parts and average their gradients.
+    """
+
+    name: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    second_moment: float = 0.999
+    weight_decay: float = 0.0
+    decay_pattern: str = r"kernel$"
+    clip_norm: float | None = None
+    accumulate_steps: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over the steps, as a fraction of `OptimizerConfig.learning_rate`.
+
+    Attributes:
+      name: "cosine", "step" or "constant".
+      warmup_steps: steps of linear warm-up.
+      warmup_fraction: the same as a fraction of all steps; give only one of the two.
+      final_fraction: value at the end of "cosine".
+      boundaries: fractions of all steps at which "step" multiplies by `factor`.
+      factor: see `boundaries`.
+    """
+
+    name: str = "cosine"
+    warmup_steps: int = 0
+    warmup_fraction: float = 0.0
+    final_fraction: float = 0.0
+    boundaries: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class RegularizationConfig:
+    """Changes to images and targets on the device, inside the step.
+
+    Attributes:
+      label_smoothing: share of the target spread evenly over all classes.
+      mixup: probability that a step mixes its images by mixup.
+      mixup_alpha: parameter of mixup's Beta distribution.
+      cutmix: probability that a step mixes its images by cutmix; excludes mixup.
+      cutmix_alpha: parameter of cutmix's Beta distribution.
+      erasing: probability that an image loses a random rectangle.
+    """
+
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    mixup_alpha: float = 0.2
+    cutmix: float = 0.0
+    cutmix_alpha: float = 1.0
+    erasing: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation during the run: period in steps (0: only at the end), split, batch size."""
+
+    every_steps: int = 0
+    split: str = "test"
+    batch_size: int = 256
+    limit: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """Checkpoints: period in steps (0: only at the end), how many latest and best are kept."""
+
+    every_steps: int = 1000
+    keep_last: int = 2
+    keep_best: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """The log: period in steps, norms of every layer, TensorBoard event files."""
+
+    every_steps: int = 50
+    layer_norms: bool = False
+    tensorboard: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How the state lies on the devices.
+
+    Attributes:
+      devices: number of devices used, along the one mesh axis "data"; None uses all.
+      rules: "PATTERN=axes": parameters whose name the regular expression PATTERN finds are split
+        along these axes, one of "data" or "-" per dimension. The first rule that matches counts;
+        no rule means a full copy on every device. `head.kernel=-,data` splits the classes.
+    """
+
+    devices: int | None = None
+    rules: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+      config = TrainConfig(steps=200, data=DataConfig("digits", batch_size=64))
+
+    Attributes:
+      steps: number of updates; give this or `epochs`.
+      epochs: passes over the training data.
+      seed: of weights, batches and all randomness inside the step.
+      ema_decay: decay of the averaged weights used for evaluation; None evaluates the weights.
+      trainable: regular expression; only parameters whose name it finds are trained.
+      precision: of matrix products: "default", "high" or "highest".
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    preprocessing: Preprocessing = DIGITS_PREPROCESSING
+    augmentation: Augmentation = Augmentation()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    regularization: RegularizationConfig = RegularizationConfig()
+    ema_decay: float | None = None
+    trainable: str = ".*"
+    precision: str = "default"
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+    mesh: MeshConfig = MeshConfig()
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as JSON values; `from_json` is the inverse."""
+        return _plain(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
+        """Rebuilds a configuration; fields left out take their defaults.
+
+        Raises:
+          ConfigError: naming every unknown field and every value of a wrong type.
+        """
+        return decode_dataclass(cls, values)
+
+    def total_steps(self, num_examples: int) -> int:
+        """Number of updates when the training data has `num_examples` examples."""
+        if self.steps is not None:
+            return self.steps
+        return math.ceil((self.epochs or 0) * num_examples / self.data.batch_size)
+
+
+def load_config(path: str | Path) -> TrainConfig:
+    """Runs a configuration file and returns what its `get_config()` gives.
+
+    Args:
+      path: a Python file such as `configs/smoke_digits.py` that defines
+        `get_config() -> TrainConfig`.
+
+    Raises:
+      ConfigError: if the file is missing, defines no `get_config`, or returns something else.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        near = ", ".join(sorted(str(p) for p in path.parent.glob("*.py"))) or "none"
+        raise ConfigError(f"no configuration file {path}; Python files beside it: {near}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"{path} defines no get_config(); add `def get_config() -> TrainConfig`")
+    config = module.get_config()
+    if not isinstance(config, TrainConfig):
+        raise ConfigError(
+            f"get_config() of {path} returned {type(config).__name__}, not TrainConfig"
+        )
+    return config
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return value

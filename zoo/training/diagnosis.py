@@ -1,0 +1,99 @@
+"""Why a run cannot go on: the first layer that is not finite, or too little memory."""
+
+import contextlib
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+
+from zoo.models import merge
+from zoo.training.config import TrainConfig
+from zoo.training.step import Batch, TrainState, TrainStep
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss, a gradient or an update is NaN or infinite.
+
+    Attributes:
+      step: number of updates before the step that failed.
+      layer: first parameter, in forward order, whose gradient or update is not finite.
+      exit_code: of the command line.
+    """
+
+    exit_code = 6
+
+    def __init__(self, message: str, *, step: int, layer: str):
+        super().__init__(message)
+        self.step = step
+        self.layer = layer
+
+
+class OutOfMemoryError(MemoryError):
+    """The devices cannot hold the step of this run."""
+
+    exit_code = 1
+
+
+@contextlib.contextmanager
+def memory_advice(config: TrainConfig) -> Iterator[None]:
+    """Turns a device's lack of memory into an `OutOfMemoryError` that says what to change."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        parts = config.optimizer.accumulate_steps
+        raise OutOfMemoryError(
+            f"out of device memory with data.batch_size={config.data.batch_size} in {parts} "
+            f"part{'s' if parts > 1 else ''} and model.dtype={config.model.dtype}; set "
+            f"optimizer.accumulate_steps={2 * parts}, model.remat=True or model.dtype=bfloat16"
+        ) from error
+
+
+def non_finite_error(
+    train_step: TrainStep, state: TrainState, batch: Batch, examples: list[int]
+) -> NonFiniteError:
+    """The error for a state that refused a step.
+
+    Args:
+      train_step: the step.
+      state: its last finite state, which the failing step left as it was.
+      batch: the batch of that step.
+      examples: numbers of the batch's examples in the training data.
+    """
+    bad, maps = jax.device_get(jax.jit(_causes, static_argnums=0)(train_step, state, batch))
+    names = sorted((name for name, is_bad in bad.items() if is_bad), key=_forward_order)
+    model = merge(train_step.graphdef, state.params)
+    stages = [info.name for info, is_bad in zip(model.feature_info, maps, strict=True) if is_bad]
+    step, rate = int(state.step), float(train_step.schedule(state.step))
+    layer = names[0] if names else "the sum of all norms"
+    where = f", activations overflow from {stages[0]} on" if stages else ""
+    shown = ", ".join(map(str, examples[:8])) + (", ..." if len(examples) > 8 else "")
+    return NonFiniteError(
+        f"step {step} is not finite: first in {layer}{where} ({len(names)} of {len(bad)} "
+        f"gradients are bad) at learning rate {rate:.3g}, examples {shown}; lower the learning "
+        "rate, warm up longer or set optimizer.clip_norm",
+        step=step,
+        layer=layer,
+    )
+
+
+def _causes(
+    train_step: TrainStep, state: TrainState, batch: Batch
+) -> tuple[dict[str, jax.Array], list[jax.Array]]:
+    """Which gradients, and which feature maps, hold a value that is not finite."""
+    gradients, _ = train_step.gradients(state, batch)
+    rate = train_step.schedule(state.step)
+    images = train_step.config.preprocessing.normalize(batch["image"])
+    maps = merge(train_step.graphdef, state.params).feature_maps(images)
+    bad = {name: _is_bad(value) | _is_bad(rate * value) for name, value in gradients.items()}
+    return bad, [_is_bad(features) for features in maps]
+
+
+def _is_bad(x: jax.Array) -> jax.Array:
+    return ~jnp.all(jnp.isfinite(x))
+
+
+def _forward_order(name: str) -> tuple[int, str]:
+    first, last = name.startswith("stem"), name.startswith("head")
+    return (0 if first else 2 if last else 1, name)

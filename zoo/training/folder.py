@@ -1,0 +1,134 @@
+"""The files of a run directory beside its checkpoints, and the rules for going on with a run.
+
+`config.json` and `env.json` say what ran and where, `metrics.jsonl` what came of it: one JSON
+object per line, of training or of an evaluation.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from zoo.training.config import TrainConfig
+
+CONFIG = "config.json"
+ENVIRONMENT = "env.json"
+METRICS = "metrics.jsonl"
+_LIBRARIES = ("flax-vanilla-zoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+# Fields that change how a run is watched, stored or fed, but no bit of its weights.
+_FREE = ("log.", "checkpoint.", "eval.", "data.workers", "data.data_dir")
+
+
+class ResumeError(ValueError):
+    """A run cannot go on as asked; the message names what differs."""
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lines "path: old -> new" for every value that two JSON objects do not share."""
+    lines = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
+    return lines
+
+
+def check_config(run_dir: Path, record: Mapping[str, Any], config: TrainConfig) -> None:
+    """Refuses to go on with a run under another configuration.
+
+    How a run is logged, evaluated, stored and fed may change; what decides its weights may not.
+
+    Raises:
+      ResumeError: with every differing field.
+    """
+    lines = [
+        line
+        for line in differences(record.get("config", {}), config.to_json())
+        if not line.startswith(_FREE)
+    ]
+    if lines:
+        raise ResumeError(
+            f"{run_dir} holds a run of another configuration; take another directory, or allow "
+            "the change (--allow-config-change):\n  " + "\n  ".join(lines)
+        )
+
+
+def check_data(run_dir: Path, record: Mapping[str, Any], fingerprint: Mapping[str, Any]) -> None:
+    """Refuses to go on with a run on other data, or data in another order.
+
+    Raises:
+      ResumeError: with every differing field of the fingerprint.
+    """
+    lines = differences(record.get("data", {}), fingerprint)
+    if lines:
+        raise ResumeError(
+            f"the data of the run in {run_dir} has changed; bring it back, or allow the change "
+            "(--allow-data-change):\n  " + "\n  ".join(lines)
+        )
+
+
+def write_description(run_dir: Path, config: TrainConfig) -> None:
+    """Writes `config.json` and `env.json` of a run that starts or goes on."""
+    _write(run_dir / CONFIG, config.to_json())
+    _write(run_dir / ENVIRONMENT, environment())
+
+
+def environment() -> dict[str, Any]:
+    """Versions, devices and command of this process, as JSON values."""
+    devices = jax.devices()
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": dict(_versions()),
+        "backend": jax.default_backend(),
+        "devices": {"count": len(devices), "kind": devices[0].device_kind},
+        "processes": jax.process_count(),
+        "cpus": os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+
+
+def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`; an unfinished last line is left out."""
+    path = Path(run_dir) / METRICS
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def truncate_metrics(run_dir: Path, step: int) -> None:
+    """Removes the lines of steps later than `step`, which will be made again."""
+    path = run_dir / METRICS
+    if path.exists():
+        kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if line["step"] <= step]
+        _replace(path, "".join(kept))
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for library in _LIBRARIES:
+        try:
+            yield library, importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _write(path: Path, value: Any) -> None:
+    _replace(path, json.dumps(value, indent=1) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

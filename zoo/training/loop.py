@@ -1,0 +1,217 @@
+"""`fit`: data -> step -> log -> evaluate -> checkpoint, and going on after any interruption."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import jax
+
+from zoo.checkpoint import RunCheckpoints, read_record
+from zoo.evaluation import evaluate_params
+from zoo.models import Network, Params
+from zoo.shaping import ShapedActivation
+from zoo.training.config import TrainConfig
+from zoo.training.diagnosis import memory_advice, non_finite_error
+from zoo.training.folder import (
+    ResumeError,
+    check_config,
+    check_data,
+    truncate_metrics,
+    write_description,
+)
+from zoo.training.prefetch import prefetched
+from zoo.training.reporting import AVERAGED, Reporter
+from zoo.training.run import Run, prepare
+from zoo.training.signals import StopRequest
+from zoo.training.step import TrainState
+from zoo.training.validation import validate
+
+# Steps the host may be ahead of the device: enough to hide dispatch, few enough to bound memory.
+_STEPS_AHEAD = 2
+Resume = Literal["auto", "required", "never"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """What a run ended with.
+
+    Attributes:
+      state: the last training state.
+      metrics: of the last evaluation: top1, top5, loss, n; empty before the first.
+      model: the network with the averaged weights where there are any, else the weights.
+      step: number of updates.
+      run_dir: where checkpoints and logs are.
+      compile_seconds: what compiling the step took.
+    """
+
+    state: TrainState
+    metrics: dict[str, float]
+    model: Network
+    step: int
+    run_dir: Path
+    compile_seconds: float
+
+
+def fit(
+    config: TrainConfig,
+    workdir: str | Path,
+    *,
+    resume: Resume = "auto",
+    allow_config_change: bool = False,
+    allow_data_change: bool = False,
+    progress: bool = True,
+    stop_after: int | None = None,
+    initial_params: Params | None = None,
+    fresh: Sequence[str] = (),
+    trainable: Callable[[str], bool] | None = None,
+    activation: ShapedActivation | None = None,
+) -> FitResult:
+    """Trains a network, going on from the newest intact checkpoint of `workdir` if there is one.
+
+      result = fit(load_config("configs/smoke_digits.py"), "runs/smoke")
+
+    Stopped at any moment and started again, it ends with the same parameters, bit for bit, as a
+    run that was never stopped.
+
+    Args:
+      config: the run.
+      workdir: run directory, made when absent; one process trains in it at a time.
+      resume: "auto" goes on with a run or starts one; "required" only goes on; "never" only
+        starts one.
+      allow_config_change: go on although the configuration differs from the run's.
+      allow_data_change: go on although the training data differs from the run's.
+      progress: show a progress bar on standard error.
+      stop_after: save and return after this many updates, for trials.
+      initial_params: parameters to start from, by name; a checkpoint in `workdir` goes before.
+      fresh: regular expressions of parameters not taken from `initial_params`.
+      trainable: of a parameter's name, whether it is trained; None takes `config.trainable`.
+      activation: already solved; None solves for the network.
+
+    Raises:
+      ConfigError: with every mistake of the configuration.
+      ResumeError: if the run in `workdir` cannot go on as asked.
+      CheckpointError: if no checkpoint is intact, another process trains here, or a save failed.
+      NonFiniteError: with step and layer, if the loss or a gradient is not finite.
+      OutOfMemoryError: with what to change, if the devices cannot hold the step.
+      Preempted, Interrupted: after SIGTERM or Ctrl-C, with the state saved.
+    """
+    validate(config, device_count=jax.device_count())
+    run_dir = Path(workdir).expanduser().absolute()
+    kept = config.checkpoint
+    with RunCheckpoints(run_dir, keep_last=kept.keep_last, keep_best=kept.keep_best) as checkpoints:
+        start = _start(checkpoints, run_dir, resume)
+        record = {} if start is None else read_record(run_dir, start).record
+        if start is not None and not allow_config_change:
+            check_config(run_dir, record, config)
+        if "model" in record:
+            activation = ShapedActivation(**record["model"]["activation"])
+        run = prepare(config, activation=activation, trainable=trainable)
+        if start is not None and not allow_data_change:
+            check_data(run_dir, record, run.pipeline.fingerprint)
+        if start is None:
+            state = run.initial_state(initial_params, fresh)
+        else:
+            state = checkpoints.restore(run.abstract_state, start).state
+        if jax.process_index() == 0:
+            write_description(run_dir, config)
+            truncate_metrics(run_dir, start or 0)
+        last = min(run.total_steps, run.total_steps if stop_after is None else stop_after)
+        with Reporter(config, run_dir, run.total_steps, start or 0, progress=progress) as reporter:
+            return _finish(run, state, start or 0, last, checkpoints, reporter, run_dir)
+
+
+def _finish(
+    run: Run,
+    state: TrainState,
+    start: int,
+    last: int,
+    checkpoints: RunCheckpoints,
+    reporter: Reporter,
+    run_dir: Path,
+) -> FitResult:
+    evaluation, seconds = {}, 0.0
+    if start < last:
+        with memory_advice(run.config):
+            state, evaluation, seconds = _train(run, state, start, last, checkpoints, reporter)
+    elif start >= run.total_steps:
+        reporter.say(f"step {start} of {run.total_steps} is reached: nothing is left to train")
+        evaluation = _evaluate(run, state)
+    return FitResult(state, evaluation, run.model_of(state), max(start, last), run_dir, seconds)
+
+
+def _start(checkpoints: RunCheckpoints, run_dir: Path, resume: Resume) -> int | None:
+    latest = checkpoints.latest_step
+    if latest is None and resume == "required":
+        raise ResumeError(f"{run_dir} holds no checkpoint to go on from; start a run first")
+    if latest is not None and resume == "never":
+        raise ResumeError(
+            f"{run_dir} already holds a run at step {latest}; take another directory or resume it"
+        )
+    return latest
+
+
+def _train(
+    run: Run,
+    state: TrainState,
+    start: int,
+    last: int,
+    checkpoints: RunCheckpoints,
+    reporter: Reporter,
+) -> tuple[TrainState, dict[str, float], float]:
+    """Steps `start` to `last`; returns the state, the last evaluation, seconds of compilation."""
+    config, evaluation, window = run.config, {}, []
+    reporter.say("compiling the training step")
+    step, compile_seconds = run.compile()
+    reporter.begin(start, compile_seconds)
+    with StopRequest() as stop, prefetched(run.pipeline.batches(start)) as batches:
+        for done in range(start + 1, last + 1):
+            batch = run.place(next(batches))
+            with jax.transfer_guard("disallow"):
+                state, metrics = step(state, batch)
+            window.append({name: metrics[name] for name in AVERAGED})
+            if len(window) > _STEPS_AHEAD:
+                jax.block_until_ready(window[-1 - _STEPS_AHEAD]["loss"])
+            reporter.advance(done)
+            checkpoints.poll()
+            logs = done == last or done % config.log.every_steps == 0
+            signal = stop.received(agree=logs)
+            evaluates = done == run.total_steps or _divides(config.eval.every_steps, done)
+            saves = done == last or _divides(config.checkpoint.every_steps, done)
+            if logs or evaluates or saves or signal:
+                _require_finite(run, state)
+                reporter.training_line(done, *jax.device_get((window, metrics)))
+                window = []
+            if evaluates and not signal:
+                evaluation = _evaluate(run, state)
+                reporter.evaluation_line(done, evaluation)
+            if evaluates or saves or signal:
+                measured = evaluation if evaluates and not signal else None
+                checkpoints.save(done, state, metrics=measured, record=run.record)
+            if signal:
+                checkpoints.wait()
+                raise stop.error(signal, done)
+    return state, evaluation, compile_seconds
+
+
+def _divides(period: int, step: int) -> bool:
+    return period > 0 and step % period == 0
+
+
+def _evaluate(run: Run, state: TrainState) -> dict[str, float]:
+    result = evaluate_params(
+        run.train_step.graphdef,
+        state.inference_params,
+        run.eval_source,
+        run.config.preprocessing,
+        batch_size=run.config.eval.batch_size,
+        devices=[d for d in run.mesh.devices.flat if d.process_index == jax.process_index()],
+    )
+    return {"top1": result.top1, "top5": result.top5, "loss": result.loss, "n": result.n}
+
+
+def _require_finite(run: Run, state: TrainState) -> None:
+    if not jax.device_get(state.finite):
+        batch = run.pipeline.batch(int(state.step))
+        examples = [int(number) for number in batch["index"]]
+        raise non_finite_error(run.train_step, state, run.place(batch), examples)

@@ -1,0 +1,124 @@
+"""Optimisers by name: from gradients to a direction, which the step multiplies by its rate.
+
+A direction is an optax transformation at learning rate 1. The rate comes from `schedule.py` as a
+function of the state's step, so that no optimiser keeps a count of its own for it.
+"""
+
+import re
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax import contrib
+
+from zoo.models import Params
+from zoo.training.config import OptimizerConfig
+
+_MUON_RMS = 0.2
+"""Root mean square of an AdamW update; scaling Muon's to it lets both share one learning rate
+(arXiv 2502.16982, section 2.2)."""
+_EMA_WARMUP = 10
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """The update direction of `config` on a flat dict of parameters, for learning rate 1.
+
+      update = -rate(step) * direction;  this transformation returns -direction
+
+    Gradients are clipped to `clip_norm` first. Decay touches the parameters of `decay_mask`.
+    """
+    direction = OPTIMIZERS[config.name](config)
+    if config.clip_norm is None:
+        return direction
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), direction)
+
+
+def decay_mask(params: Params, pattern: str) -> dict[str, bool]:
+    """Which parameters decay: those whose name the regular expression `pattern` finds."""
+    return {name: re.search(pattern, name) is not None for name in params}
+
+
+def matrix_axes(params: Params) -> dict[str, contrib.MuonDimensionNumbers | None]:
+    """How Muon sees each parameter as a matrix: all axes but the last against the last.
+
+    A convolution kernel [height, width, inputs, outputs] is the matrix of its (height * width *
+    inputs) x outputs; a head kernel is itself; biases are None and go to AdamW.
+    """
+    axes: dict[str, contrib.MuonDimensionNumbers | None] = {}
+    for name, value in params.items():
+        rank = getattr(value, "ndim", 0)  # optax also asks with biases masked out
+        matrix = contrib.MuonDimensionNumbers(tuple(range(rank - 1)), (rank - 1,))
+        axes[name] = matrix if rank >= 2 else None
+    return axes
+
+
+def update_average(average: Params, params: Params, decay: float, step: jax.Array) -> Params:
+    """One step of the exponential moving average of the weights.
+
+      e <- d e + (1 - d) p,   d = min(decay, (1 + t) / (10 + t))  at step t
+
+    The cap lets a short run forget its initial weights.
+
+    Args:
+      average: e, float32.
+      params: p after the update of step t.
+      decay: in [0, 1).
+      step: t, starting at 0.
+    """
+    t = step.astype(jnp.float32)
+    d = jnp.minimum(decay, (1 + t) / (_EMA_WARMUP + t))
+    return jax.tree.map(lambda e, p: e * d + p.astype(e.dtype) * (1 - d), average, params)
+
+
+def _mask(config: OptimizerConfig) -> Callable[[Params], dict[str, bool]]:
+    return lambda params: decay_mask(params, config.decay_pattern)
+
+
+def _sgd(config: OptimizerConfig) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay, mask=_mask(config)),
+        optax.sgd(1.0, momentum=config.momentum, nesterov=True),
+    )
+
+
+def _adamw(config: OptimizerConfig) -> optax.GradientTransformation:
+    return optax.adamw(
+        1.0,
+        b1=config.momentum,
+        b2=config.second_moment,
+        weight_decay=config.weight_decay,
+        mask=_mask(config),
+    )
+
+
+def _lamb(config: OptimizerConfig) -> optax.GradientTransformation:
+    return optax.lamb(
+        1.0,
+        b1=config.momentum,
+        b2=config.second_moment,
+        weight_decay=config.weight_decay,
+        mask=_mask(config),
+    )
+
+
+def _muon(config: OptimizerConfig) -> optax.GradientTransformation:
+    return contrib.muon(
+        1.0,
+        beta=config.momentum,
+        weight_decay=config.weight_decay,
+        weight_decay_mask=_mask(config),
+        adam_b1=config.momentum,
+        adam_b2=config.second_moment,
+        # pyrefly: ignore[bad-argument-type] optax's alias leaves None out, its docstring does not
+        muon_weight_dimension_numbers=matrix_axes,
+        consistent_rms=_MUON_RMS,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[OptimizerConfig], optax.GradientTransformation]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+    "lamb": _lamb,
+    "muon": _muon,
+}

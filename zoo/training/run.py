@@ -1,0 +1,254 @@
+"""A configuration made ready to run: data, network, compiled step, all from the config alone."""
+
+import dataclasses
+import functools
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from zoo.data import Source, TrainPipeline, limit, open_source, subset
+from zoo.models import Network, Params, create_model, merge, overrides_of, split
+from zoo.shaping import ShapedActivation
+from zoo.training.config import TrainConfig
+from zoo.training.decode import ConfigError
+from zoo.training.schedule import make_schedule
+from zoo.training.sharding import batch_sharding, make_mesh, replicated, state_shardings
+from zoo.training.step import Batch, Metrics, TrainState, TrainStep
+
+_QUICK_COMPILE: dict[str, str | bool] = {
+    "xla_backend_optimization_level": "0",
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+Compiled = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a training run consists of, before its first step.
+
+    Attributes:
+      config: of the run.
+      pipeline: training batches by step.
+      eval_source: examples of the evaluation.
+      model: the network, abstract: its structure, activation and names.
+      train_step: the update.
+      mesh: the devices.
+      total_steps: number of updates.
+    """
+
+    config: TrainConfig
+    pipeline: TrainPipeline
+    eval_source: Source
+    model: Network
+    train_step: TrainStep
+    mesh: Mesh
+    total_steps: int
+
+    @functools.cached_property
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the state."""
+        bare = jax.eval_shape(self.train_step.init, split(self.model)[1])
+        shardings = state_shardings(bare, self.mesh, self.config.mesh.rules)
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            bare,
+            shardings,
+        )
+
+    @functools.cached_property
+    def shardings(self) -> TrainState:
+        """The sharding of every leaf of the state."""
+        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+
+    def initial_state(
+        self, initial_params: Params | None = None, fresh: Sequence[str] = ()
+    ) -> TrainState:
+        """The state before the first step, born with its shardings: no device holds more.
+
+        Args:
+          initial_params: parameters to start from, by name; None starts all at random.
+          fresh: regular expressions; parameters they find start at random all the same.
+
+        Raises:
+          ConfigError: lists every parameter that is missing, unknown or of another shape.
+        """
+        given = self._given(initial_params, fresh) if initial_params is not None else {}
+
+        def init(given: Params) -> TrainState:
+            model = _create(self.config, self.train_step.num_classes, self.model.activation)
+            params = split(model)[1]
+            cast = {name: given[name].astype(params[name].dtype) for name in given}
+            return self.train_step.init({**params, **cast})
+
+        # It runs once: on CPU optimising its many small factorisations takes longer than they do.
+        options = _QUICK_COMPILE if jax.default_backend() == "cpu" else {}
+        start = jax.jit(init, out_shardings=self.shardings, compiler_options=options)
+        return start(given)
+
+    def compile(self) -> tuple[Compiled, float]:
+        """The step for these devices, with the state donated, and the seconds it took to compile.
+
+        Compiled ahead of time for one shape: a call can fail, but never compile again.
+        """
+        local = self.pipeline.batch(0)
+        size = self.config.data.batch_size
+        batch = {
+            name: jax.ShapeDtypeStruct(
+                (size, *local[name].shape[1:]),
+                local[name].dtype,
+                sharding=batch_sharding(self.mesh),
+            )
+            for name in ("image", "label")
+        }
+        started = time.perf_counter()
+        step = jax.jit(
+            self.train_step,
+            out_shardings=(self.shardings, replicated(self.mesh)),
+            donate_argnums=0,
+        )
+        compiled = step.lower(self.abstract_state, batch).compile()
+        return compiled, time.perf_counter() - started
+
+    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+        """This process's part of a batch, put on its devices as part of the global one."""
+        sharding = batch_sharding(self.mesh)
+        return {
+            name: jax.make_array_from_process_local_data(sharding, batch[name])
+            for name in ("image", "label")
+        }
+
+    def model_of(self, state: TrainState) -> Network:
+        """The network with the parameters of `state` that are evaluated and published."""
+        model = merge(self.train_step.graphdef, state.inference_params)
+        model.preprocess = self.config.preprocessing
+        model.classes = tuple(self.pipeline.source.classes)
+        return model
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint says about itself, as JSON values."""
+        model = {
+            "arch": self.model.arch,
+            "overrides": overrides_of(self.model),
+            "activation": dataclasses.asdict(self.model.activation),
+            "preprocess": dataclasses.asdict(self.config.preprocessing),
+            "classes": list(self.pipeline.source.classes),
+        }
+        return {
+            "model": model,
+            "config": self.config.to_json(),
+            "data": self.pipeline.fingerprint,
+            "total_steps": self.total_steps,
+        }
+
+    def _given(self, initial: Params, fresh: Sequence[str]) -> Params:
+        wanted = self.abstract_state.params
+        is_fresh = {name for name in wanted if any(re.search(p, name) for p in fresh)}
+        lines = [f"unknown to the model: {name}" for name in initial if name not in wanted]
+        for name in sorted(set(wanted) - is_fresh):
+            if name not in initial:
+                lines.append(f"missing: {name} {wanted[name].shape}")
+            elif initial[name].shape != wanted[name].shape:
+                shapes = f"{initial[name].shape} given, {wanted[name].shape} expected"
+                lines.append(f"other shape: {name} is {shapes}")
+        if lines:
+            raise ConfigError(
+                "the initial parameters do not fit the model (name those that shall start at "
+                "random in `fresh`):\n  " + "\n  ".join(lines)
+            )
+        return {name: initial[name] for name in wanted if name not in is_fresh}
+
+
+def prepare(
+    config: TrainConfig,
+    *,
+    activation: ShapedActivation | None = None,
+    trainable: Callable[[str], bool] | None = None,
+) -> Run:
+    """Opens the data and builds the abstract network; nothing is compiled.
+
+    Args:
+      config: already validated.
+      activation: solved before, for instance of a checkpoint; None solves for the network.
+      trainable: of a parameter's name, whether it is trained; None takes `config.trainable`.
+
+    Raises:
+      ConfigError: if the data's classes or size contradict the configuration, or nothing is left
+        to train.
+    """
+    source = _source(config, config.data.split, config.data.limit)
+    classes = config.model.num_classes or len(source.classes)
+    if classes != len(source.classes):
+        raise ConfigError(
+            f"model.num_classes={classes}, but {source.name} has {len(source.classes)} classes; "
+            "leave it None to take the data's"
+        )
+    model = _create(config, classes, activation, abstract=True)
+    graphdef, params = split(model)
+    selects = trainable or functools.partial(_matches, re.compile(config.trainable))
+    trained = frozenset(name for name in params if selects(name))
+    if not trained:
+        raise ConfigError(
+            f"trainable={config.trainable!r} selects no parameter of {config.model.arch}; the "
+            f"first are {', '.join(list(params)[:4])}"
+        )
+    total = config.total_steps(len(source))
+    schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total)
+    return Run(
+        config=config,
+        pipeline=_pipeline(config, source),
+        eval_source=_source(config, config.eval.split, config.eval.limit),
+        model=model,
+        train_step=TrainStep(config, graphdef, classes, schedule, trained),
+        mesh=make_mesh(config.mesh),
+        total_steps=total,
+    )
+
+
+def _create(
+    config: TrainConfig,
+    num_classes: int,
+    activation: ShapedActivation | None,
+    *,
+    abstract: bool = False,
+) -> Network:
+    options = {**dataclasses.asdict(config.model), "num_classes": num_classes}
+    return create_model(
+        options.pop("arch"),
+        **options,
+        in_channels=config.preprocessing.channels,
+        activation=activation,
+        seed=config.seed,
+        abstract=abstract,
+    )
+
+
+def _source(config: TrainConfig, split: str, size: int | None) -> Source:
+    source = open_source(config.data.name, split, data_dir=config.data.data_dir)
+    if config.data.classes:
+        source = subset(source, config.data.classes)
+    return source if size is None else limit(source, size)
+
+
+def _pipeline(config: TrainConfig, source: Source) -> TrainPipeline:
+    return TrainPipeline(
+        source,
+        config.preprocessing,
+        config.augmentation,
+        batch_size=config.data.batch_size,
+        seed=config.seed,
+        workers=config.data.workers,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        bad_examples=config.data.bad_examples,
+    )
+
+
+def _matches(pattern: re.Pattern[str], name: str) -> bool:
+    return pattern.search(name) is not None

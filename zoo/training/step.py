@@ -1,0 +1,226 @@
+"""One training step: a pure function (state, batch) -> (state, metrics).
+
+Owns the state, the loss and the update. Compilation, devices and the loop are elsewhere.
+"""
+
+import dataclasses
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from zoo.data import cutmix, mixup, random_erasing
+from zoo.models import Params, merge
+from zoo.training.config import RegularizationConfig, TrainConfig
+from zoo.training.optimizer import make_optimizer, update_average
+from zoo.training.schedule import Schedule
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, Any]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that a checkpoint holds of a run.
+
+    Attributes:
+      step: number of updates made, int32.
+      params: all parameters by name.
+      opt_state: what the optimiser keeps, of the trained parameters only.
+      ema: float32 averages of the parameters (of frozen ones a copy), or None.
+      finite: False once a step met a loss, gradient or update that is not finite. That step and
+        all later ones leave the state as it was, so that the cause can still be computed.
+    """
+
+    step: jax.Array
+    params: Params
+    opt_state: Any
+    ema: Params | None
+    finite: jax.Array
+
+    @property
+    def inference_params(self) -> Params:
+        """The parameters to evaluate and publish: averaged where there are averages."""
+        if self.ema is None:
+            return self.params
+        return {name: self.ema[name].astype(value.dtype) for name, value in self.params.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+    """The step of one run; `train_step(state, batch)` is pure and made for `jax.jit`.
+
+    A batch is split into `accumulate_steps` parts that are scanned over and whose gradients are
+    averaged. One step stays one batch and one update: schedule, resume and log know nothing of it.
+
+    Attributes:
+      config: of the run.
+      graphdef: structure of the network, from `zoo.models.split`.
+      num_classes: outputs of the network.
+      schedule: learning rate of a step.
+      trained: names of the parameters that are updated; all others stay bit for bit.
+    """
+
+    config: TrainConfig
+    graphdef: nnx.GraphDef
+    num_classes: int
+    schedule: Schedule
+    trained: frozenset[str]
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Direction of the update; see `make_optimizer`."""
+        return make_optimizer(self.config.optimizer)
+
+    def init(self, params: Params) -> TrainState:
+        """The state before the first step."""
+        trained, _ = self._part(params)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=self.optimizer.init(trained),
+            ema=_float32(params) if self.config.ema_decay is not None else None,
+            finite=jnp.ones((), jnp.bool_),
+        )
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """One update.
+
+          p <- p - rate(step) direction(gradient of mean_i CE(target_i, softmax(logits_i)))
+
+        Args:
+          state: before the step.
+          batch: "image" [batch, height, width, channel] uint8 and "label" [batch] int32.
+
+        Returns:
+          The state after the step, and scalars: loss, top1 (of the images as trained on), norms
+          of gradient (before clipping), update and parameters, learning rate. With
+          `log.layer_norms` also "layers": the same norms per parameter.
+        """
+        with jax.default_matmul_precision(self.config.precision):
+            gradients, measured = self.gradients(state, batch)
+            before, _ = self._part(state.params)
+            found = self.optimizer.update(gradients, state.opt_state, before)
+        direction, opt_state = cast(tuple[Params, Any], found)
+        rate = self.schedule(state.step)
+        updates = {name: rate * direction[name].astype(jnp.float32) for name in before}
+        trained = {name: p + updates[name].astype(p.dtype) for name, p in before.items()}
+        norms = _norms(gradient=gradients, update=updates, parameter=trained)
+        metrics: Metrics = {**measured, **norms, "learning_rate": rate}
+        new = TrainState(
+            step=state.step + 1,
+            params={**state.params, **trained},
+            opt_state=opt_state,
+            ema=self._average(state, trained),
+            finite=jnp.ones((), jnp.bool_),
+        )
+        values = (measured["loss"], *norms.values())
+        finite = state.finite & jnp.all(jnp.stack([jnp.isfinite(value) for value in values]))
+        new = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
+        if self.config.log.layer_norms:
+            metrics["layers"] = _layer_norms(gradients, updates, trained)
+        return dataclasses.replace(new, finite=finite), metrics
+
+    def gradients(self, state: TrainState, batch: Batch) -> tuple[Params, Metrics]:
+        """Gradients of the trained parameters at `state`, with the loss and top1 of the batch."""
+        image_key, dropout_key = jax.random.split(
+            jax.random.fold_in(jax.random.key(self.config.seed), state.step)
+        )
+        images, targets = self.inputs(image_key, batch)
+        trained, frozen = self._part(state.params)
+        parts = self.config.optimizer.accumulate_steps
+
+        def one(index: jax.Array, images: jax.Array, targets: jax.Array, labels: jax.Array) -> Any:
+            key = jax.random.fold_in(dropout_key, index)
+            loss = jax.value_and_grad(self._loss, has_aux=True)
+            (value, top1), gradient = loss(trained, frozen, images, targets, labels, key)
+            return gradient, {"loss": value, "top1": top1}
+
+        if parts == 1:
+            return one(jnp.zeros((), jnp.int32), images, targets, batch["label"])
+
+        def add(total: Any, part: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, one(*part)), None
+
+        examples = [_interleaved(x, parts) for x in (images, targets, batch["label"])]
+        indices = jnp.arange(parts)
+        first = jax.eval_shape(one, indices[0], *(x[0] for x in examples))
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
+        total, _ = jax.lax.scan(add, zeros, (indices, *examples))
+        return jax.tree.map(lambda leaf: leaf / parts, total)
+
+    def inputs(self, key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Normalised images and soft targets [batch, classes] of a batch, mixed and erased."""
+        settings = self.config.regularization
+        images = self.config.preprocessing.normalize(batch["image"])
+        targets = jax.nn.one_hot(batch["label"], self.num_classes, dtype=jnp.float32)
+        smoothing = settings.label_smoothing
+        targets = (1 - smoothing) * targets + smoothing / self.num_classes
+        mix_key, erase_key = jax.random.split(key)
+        if settings.mixup or settings.cutmix:
+            images, targets = _mix(settings, mix_key, images, targets)
+        if settings.erasing:
+            images = random_erasing(erase_key, images, settings.erasing)
+        return images, targets
+
+    def _loss(
+        self,
+        trained: Params,
+        frozen: Params,
+        images: jax.Array,
+        targets: jax.Array,
+        labels: jax.Array,
+        key: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        model = merge(self.graphdef, {**frozen, **trained})
+        logits = model(images, dropout_key=key if self.config.model.dropout_rate else None)
+        losses = -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
+        return losses.mean(), jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
+
+    def _average(self, state: TrainState, trained: Params) -> Params | None:
+        if self.config.ema_decay is None or state.ema is None:
+            return None
+        averages, _ = self._part(state.ema)
+        new = update_average(averages, trained, self.config.ema_decay, state.step)
+        return {**state.ema, **new}
+
+    def _part(self, params: Params) -> tuple[Params, Params]:
+        """Trained and frozen parameters."""
+        trained = {name: value for name, value in params.items() if name in self.trained}
+        return trained, {name: v for name, v in params.items() if name not in self.trained}
+
+
+def _mix(
+    settings: RegularizationConfig, key: jax.Array, images: jax.Array, targets: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    choice_key, key = jax.random.split(key)
+    thresholds = jnp.asarray([settings.mixup, settings.mixup + settings.cutmix])
+    branches = (
+        lambda: mixup(key, images, targets, settings.mixup_alpha),
+        lambda: cutmix(key, images, targets, settings.cutmix_alpha),
+        lambda: (images, targets),
+    )
+    return jax.lax.switch(jnp.sum(jax.random.uniform(choice_key) >= thresholds), branches)
+
+
+def _interleaved(x: jax.Array, parts: int) -> jax.Array:
+    # Part a takes examples a, a + parts, ...: contiguous parts would each lie on few devices.
+    return jnp.moveaxis(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 1, 0)
+
+
+def _norms(**trees: Params) -> dict[str, jax.Array]:
+    return {f"{name}_norm": optax.tree.norm(_float32(tree)) for name, tree in trees.items()}
+
+
+def _layer_norms(gradients: Params, updates: Params, params: Params) -> Metrics:
+    def norms(values: Params) -> Params:
+        return {name: jnp.linalg.norm(value.ravel()) for name, value in _float32(values).items()}
+
+    return {"gradient": norms(gradients), "update": norms(updates), "parameter": norms(params)}
+
+
+def _float32(params: Params) -> Params:
+    return {name: value.astype(jnp.float32) for name, value in params.items()}

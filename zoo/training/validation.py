@@ -1,0 +1,187 @@
+"""What makes a training configuration wrong, found before anything is downloaded or compiled."""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator
+
+from zoo.data.sources import DATA_SETS, PREFIXES
+from zoo.models import ResNetConfig, list_models
+from zoo.training.config import TrainConfig
+from zoo.training.decode import ConfigError
+from zoo.training.optimizer import OPTIMIZERS
+from zoo.training.schedule import SCHEDULES
+from zoo.training.sharding import parse_rule
+
+_PRECISIONS = ("default", "high", "highest")
+_SEED_LIMIT = 2**31
+
+
+def validate(config: TrainConfig, *, device_count: int | None = None) -> None:
+    """Checks every field that can be checked without data, weights or compilation.
+
+    Args:
+      config: what is to run.
+      device_count: number of devices there are; None leaves divisibility unchecked.
+
+    Raises:
+      ConfigError: with every mistake, one per line.
+    """
+    TrainConfig.from_json(config.to_json())  # types first: the checks below compare numbers
+    checks = (_run, _model, _data, _optimizer, _schedule, _regularization, _periods)
+    mistakes = [mistake for check in checks for mistake in check(config)]
+    mistakes += _mesh(config, device_count)
+    if mistakes:
+        raise ConfigError.of(mistakes)
+
+
+def _run(config: TrainConfig) -> Iterator[str]:
+    if (config.steps is None) == (config.epochs is None):
+        yield f"steps={config.steps}, epochs={config.epochs}: give exactly one of them"
+    yield from _above("steps", config.steps, 1)
+    if config.epochs is not None and not 0 < config.epochs < math.inf:
+        yield f"epochs={config.epochs}: give a positive number"
+    yield from _one_of("precision", config.precision, _PRECISIONS)
+    yield from _pattern("trainable", config.trainable)
+    if config.ema_decay is not None:
+        yield from _share("ema_decay", config.ema_decay, below_one=True)
+    if not 0 <= config.seed < _SEED_LIMIT:
+        yield f"seed={config.seed}: give a whole number from 0 to {_SEED_LIMIT - 1}"
+
+
+def _model(config: TrainConfig) -> Iterator[str]:
+    model = config.model
+    yield from _one_of("model.arch", model.arch, list_models(), show_all=False)
+    yield from _above("model.num_classes", model.num_classes, 1)
+    for name in ("stem", "width", "dtype", "param_dtype", "dropout_rate", "input_norm"):
+        try:  # one field at a time, so that each mistake is a sentence of its own
+            ResNetConfig(50, **{name: getattr(model, name)})
+        except ValueError as error:
+            yield f"model.{error}"
+
+
+def _data(config: TrainConfig) -> Iterator[str]:
+    data = config.data
+    if not any(data.name.startswith(prefix.split(":")[0] + ":") for prefix in PREFIXES):
+        yield from _one_of("data.name", data.name, (*DATA_SETS, *PREFIXES))
+    yield from _above("data.batch_size", data.batch_size, 1)
+    yield from _above("data.workers", data.workers, 0)
+    yield from _above("data.limit", data.limit, 1)
+    yield from _one_of("data.bad_examples", data.bad_examples, ("error", "skip"))
+    splits = ("train", "test", "val")
+    yield from _one_of("data.split", data.split, splits)
+    yield from _one_of("eval.split", config.eval.split, splits)
+
+
+def _optimizer(config: TrainConfig) -> Iterator[str]:
+    optimizer = config.optimizer
+    yield from _one_of("optimizer.name", optimizer.name, tuple(OPTIMIZERS))
+    if not 0 < optimizer.learning_rate < math.inf:
+        yield f"optimizer.learning_rate={optimizer.learning_rate}: give a positive number"
+    yield from _share("optimizer.momentum", optimizer.momentum, below_one=True)
+    yield from _share("optimizer.second_moment", optimizer.second_moment, below_one=True)
+    if not 0 <= optimizer.weight_decay < math.inf:
+        yield f"optimizer.weight_decay={optimizer.weight_decay}: give 0 or a positive number"
+    if optimizer.clip_norm is not None and not optimizer.clip_norm > 0:
+        yield f"optimizer.clip_norm={optimizer.clip_norm}: give a positive number or None"
+    yield from _pattern("optimizer.decay_pattern", optimizer.decay_pattern)
+    yield from _above("optimizer.accumulate_steps", optimizer.accumulate_steps, 1)
+
+
+def _schedule(config: TrainConfig) -> Iterator[str]:
+    schedule = config.schedule
+    yield from _one_of("schedule.name", schedule.name, tuple(SCHEDULES))
+    yield from _above("schedule.warmup_steps", schedule.warmup_steps, 0)
+    yield from _share("schedule.warmup_fraction", schedule.warmup_fraction, below_one=True)
+    yield from _share("schedule.final_fraction", schedule.final_fraction)
+    yield from (m for b in schedule.boundaries for m in _share("schedule.boundaries", b))
+    yield from _share("schedule.factor", schedule.factor)
+    if schedule.warmup_steps and schedule.warmup_fraction:
+        yield (
+            f"schedule.warmup_steps={schedule.warmup_steps} and schedule.warmup_fraction="
+            f"{schedule.warmup_fraction}: give only one of them"
+        )
+    if config.steps is not None and schedule.warmup_steps > config.steps:
+        yield (
+            f"schedule.warmup_steps={schedule.warmup_steps} is longer than the run of "
+            f"{config.steps} steps; lower it or raise steps"
+        )
+
+
+def _regularization(config: TrainConfig) -> Iterator[str]:
+    regularization = config.regularization
+    for name in ("label_smoothing", "mixup", "cutmix", "erasing"):
+        yield from _share(f"regularization.{name}", getattr(regularization, name))
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        if not getattr(regularization, name) > 0:
+            yield f"regularization.{name}={getattr(regularization, name)}: give a positive number"
+    if regularization.mixup + regularization.cutmix > 1:
+        yield (
+            f"regularization.mixup={regularization.mixup} and cutmix={regularization.cutmix}: "
+            "a step does one of them, their sum must not exceed 1"
+        )
+
+
+def _periods(config: TrainConfig) -> Iterator[str]:
+    yield from _above("eval.every_steps", config.eval.every_steps, 0)
+    yield from _above("eval.batch_size", config.eval.batch_size, 1)
+    yield from _above("eval.limit", config.eval.limit, 1)
+    yield from _above("checkpoint.every_steps", config.checkpoint.every_steps, 0)
+    yield from _above("checkpoint.keep_last", config.checkpoint.keep_last, 1)
+    yield from _above("checkpoint.keep_best", config.checkpoint.keep_best, 0)
+    yield from _above("log.every_steps", config.log.every_steps, 1)
+
+
+def _mesh(config: TrainConfig, device_count: int | None) -> Iterator[str]:
+    for rule in config.mesh.rules:
+        try:
+            parse_rule(rule)
+        except ValueError as error:
+            yield str(error)
+    yield from _above("mesh.devices", config.mesh.devices, 1)
+    devices = config.mesh.devices or device_count
+    if device_count is not None and devices is not None and devices > device_count:
+        yield f"mesh.devices={devices}: only {device_count} devices are there"
+    batch_size, parts = config.data.batch_size, config.optimizer.accumulate_steps
+    if devices is None or batch_size < 1 or parts < 1 or devices < 1:
+        return
+    if batch_size % (devices * parts):
+        near = max(1, round(batch_size / (devices * parts))) * devices * parts
+        yield (
+            f"data.batch_size={batch_size} does not divide among {devices} devices times "
+            f"optimizer.accumulate_steps={parts}; nearest that does: {near}"
+        )
+    if config.eval.batch_size >= 1 and config.eval.batch_size % devices:
+        near = max(1, round(config.eval.batch_size / devices)) * devices
+        yield (
+            f"eval.batch_size={config.eval.batch_size} does not divide among {devices} devices; "
+            f"nearest that does: {near}"
+        )
+
+
+def _above(name: str, value: int | None, smallest: int) -> Iterator[str]:
+    if value is not None and value < smallest:
+        yield f"{name}={value}: give a whole number >= {smallest}"
+
+
+def _share(name: str, value: float, *, below_one: bool = False) -> Iterator[str]:
+    if not (0 <= value < 1 if below_one else 0 <= value <= 1):
+        yield f"{name}={value}: give a number from 0 to 1{', less than 1' if below_one else ''}"
+
+
+def _one_of(
+    name: str, value: str, allowed: Iterable[str], *, show_all: bool = True
+) -> Iterator[str]:
+    allowed = tuple(allowed)
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, n=3, cutoff=0.4)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        listing = f"; allowed: {', '.join(allowed)}" if show_all else "; all: zoo list"
+        yield f"{name}={value!r} is unknown{hint}{listing}"
+
+
+def _pattern(name: str, value: str) -> Iterator[str]:
+    try:
+        re.compile(value)
+    except re.error as error:
+        yield f"{name}={value!r} is not a regular expression: {error}"
