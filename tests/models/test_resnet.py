@@ -146,3 +146,17 @@ def test_dropout_only_with_a_key(images):
     dropped = model(images, dropout_key=jax.random.key(0))
     assert (dropped != model(images)).any()
     assert (dropped == model(images, dropout_key=jax.random.key(0))).all()
+
+
+@pytest.mark.parametrize("id", ["vanilla_resnet18_tat_lrelu", "rescaled_resnet50_eoc_relu"])
+def test_block_outputs_are_the_forward_pass_by_name(id, images):
+    model = create_model(id, **SMALL)
+    graphdef, params = split(model)
+    outputs, maps = jax.jit(
+        lambda p, x: (merge(graphdef, p).block_outputs(x), merge(graphdef, p).feature_maps(x))
+    )(params, images)
+    blocks = {name.rpartition(".conv")[0] for name in params if ".conv" in name}
+    assert set(outputs) == blocks | {"stem"}
+    last = [max(name for name in outputs if name.startswith(f"stages.{i}")) for i in range(4)]
+    for name, feature_map in zip(last, maps, strict=True):
+        np.testing.assert_allclose(outputs[name], feature_map, rtol=1e-6)

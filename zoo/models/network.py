@@ -49,6 +49,10 @@ class Network(nnx.Module):
         """
         raise NotImplementedError
 
+    def block_outputs(self, images: jax.Array) -> dict[str, jax.Array]:
+        """Outputs of the stem and of every block by name, in order, to look into a network."""
+        raise NotImplementedError
+
     @property
     def feature_info(self) -> tuple[FeatureInfo, ...]:
         """Name, channels and stride of each of `feature_maps`."""

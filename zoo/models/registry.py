@@ -12,6 +12,7 @@ from flax import nnx
 
 from zoo.models.network import Network
 from zoo.models.resnet import BASIC_DEPTHS, BLOCKS_PER_STAGE, ResNet, ResNetConfig
+from zoo.naming import natural_order
 from zoo.shaping import DKS, EOC, TAT, KernelGraph, ShapedActivation, kernel_graph
 
 Shaping = DKS | TAT | EOC
@@ -63,7 +64,7 @@ def register_model(id: str, entry: Entry) -> None:
 
 def list_models(pattern: str = "*") -> list[str]:
     """Ids that match a shell pattern such as `vanilla*_tat_*`, by family, then depth."""
-    return sorted(fnmatch.filter(_REGISTRY, pattern), key=_natural)
+    return sorted(fnmatch.filter(_REGISTRY, pattern), key=natural_order)
 
 
 def create_model(
@@ -139,11 +140,6 @@ def _override(config: Any, overrides: dict[str, Any]) -> Any:
     if unknown:
         raise ValueError(f"unknown option {', '.join(unknown)}; allowed: {', '.join(known)}")
     return dataclasses.replace(config, **overrides)
-
-
-def _natural(id: str) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", id)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
 
 
 def _register_resnets() -> None:

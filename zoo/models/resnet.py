@@ -215,13 +215,23 @@ class ResNet(Network):
 
     def feature_maps(self, images: jax.Array) -> list[jax.Array]:
         """Outputs of the four stages, finest first, before the last activation."""
-        x = self.stem(self.normalize_input(images))
-        x = max_pool(x) if self.config.stem == "imagenet" else x
+        x = self._stem_output(images)
         maps = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
         return maps
+
+    def block_outputs(self, images: jax.Array) -> dict[str, jax.Array]:
+        """Outputs of the stem and of every block in order, before the next activation."""
+        x = self._stem_output(images)
+        outputs = {"stem": x}
+        for i, stage in enumerate(self.stages):
+            digits = len(str(len(stage.blocks) - 1))
+            for j, block in enumerate(stage.blocks):
+                x = block(x)
+                outputs[f"stages.{i}.blocks.{j:0{digits}}"] = x
+        return outputs
 
     @property
     def feature_info(self) -> tuple[FeatureInfo, ...]:
@@ -231,6 +241,10 @@ class ResNet(Network):
             FeatureInfo(f"stages.{i}", channels, stride * 2**i)
             for i, channels in enumerate(self.config.stage_channels)
         )
+
+    def _stem_output(self, images: jax.Array) -> jax.Array:
+        x = self.stem(self.normalize_input(images))
+        return max_pool(x) if self.config.stem == "imagenet" else x
 
 
 def _conv(

@@ -158,7 +158,7 @@ class CheckpointConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    """The log: period in steps, norms of every layer, TensorBoard event files."""
+    """The log: period in steps, sizes of every layer's values, TensorBoard event files."""
 
     every_steps: int = 50
     layer_norms: bool = False

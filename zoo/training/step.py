@@ -98,7 +98,8 @@ class TrainStep:
         Returns:
           The state after the step, and scalars: loss, top1 (of the images as trained on), norms
           of gradient (before clipping), update and parameters, learning rate. With
-          `log.layer_norms` also "layers": the same norms per parameter.
+          `log.layer_norms` also "layers": the same norms per parameter, and the root mean square
+          of the output of every block.
         """
         with jax.default_matmul_precision(self.config.precision):
             gradients, measured = self.gradients(state, batch)
@@ -121,7 +122,10 @@ class TrainStep:
         finite = state.finite & jnp.all(jnp.stack([jnp.isfinite(value) for value in values]))
         new = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state)
         if self.config.log.layer_norms:
-            metrics["layers"] = _layer_norms(gradients, updates, trained)
+            metrics["layers"] = {
+                **_layer_norms(gradients, updates, trained),
+                "activation": self._activation_sizes(state.params, batch),
+            }
         return dataclasses.replace(new, finite=finite), metrics
 
     def gradients(self, state: TrainState, batch: Batch) -> tuple[Params, Metrics]:
@@ -179,6 +183,11 @@ class TrainStep:
         logits = model(images, dropout_key=key if self.config.model.dropout_rate else None)
         losses = -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
         return losses.mean(), jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
+
+    def _activation_sizes(self, params: Params, batch: Batch) -> Params:
+        images = self.config.preprocessing.normalize(batch["image"])
+        outputs = merge(self.graphdef, params).block_outputs(images)
+        return {name: jnp.sqrt(jnp.mean(x**2)) for name, x in _float32(outputs).items()}
 
     def _average(self, state: TrainState, trained: Params) -> Params | None:
         if self.config.ema_decay is None or state.ema is None:

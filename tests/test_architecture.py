@@ -1,0 +1,106 @@
+"""Rules of the code base: imports run downwards, libraries stay behind their fence, sizes hold."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+LAYERS = (
+    ("shaping", "naming"),
+    ("models", "data", "complexity"),
+    ("checkpoint",),
+    ("evaluation", "pretrained", "inspection", "export"),
+    ("training",),
+    ("finetuning", "comparison"),
+    ("cli", "__main__"),
+)
+STRANGERS = [{"models", "data"}]
+FENCES = {
+    "orbax": "checkpoint",
+    "grain": "data/pipeline",
+    "scipy": "shaping",
+    "tyro": "cli",
+    "tensorflow_datasets": "data",
+    "sklearn": "data",
+    "optax": "training finetuning",
+    "pooch": "data pretrained",
+}
+NEVER = ("tensorflow", "torch")
+MODULES = sorted((REPOSITORY / "zoo").rglob("*.py"))
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(REPOSITORY / "zoo").with_suffix("").as_posix()
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _rank(part: str) -> int:
+    return next(i for i, layer in enumerate(LAYERS) if part in layer)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_run_downwards(path):
+    here = _name(path).split("/")[0]
+    if here == "__init__":
+        return
+    for imported in _imports(path):
+        package, _, rest = imported.partition(".")
+        there = rest.split(".")[0]
+        if package != "zoo" or there in ("", "__version__", here):
+            continue
+        assert {here, there} not in STRANGERS, f"{here} and {there} must not know each other"
+        assert _rank(there) <= _rank(here), f"{here} imports {there} from above"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_libraries_stay_behind_their_fence(path):
+    for imported in _imports(path):
+        library = imported.split(".")[0]
+        assert library not in NEVER
+        homes = FENCES.get(library)
+        assert homes is None or _name(path).startswith(tuple(homes.split())), (
+            f"{_name(path)} imports {library}, which belongs to {homes}"
+        )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_modules_and_functions_stay_small(path):
+    source = path.read_text()
+    assert len(source.splitlines()) <= 300
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            docstring = ast.get_docstring(node, clean=False) or ""
+            assert lines - len(docstring.splitlines()) <= 60, f"{node.name} has {lines} lines"
+
+
+def test_import_starts_no_backend_and_pulls_no_heavy_library():
+    code = (
+        "import sys, zoo, jax\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge._backends, 'a backend was started'\n"
+        "heavy = {'tensorflow', 'torch', 'sklearn', 'matplotlib', 'grain', 'orbax', 'flax'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_public_names_resolve():
+    import zoo
+
+    assert all(getattr(zoo, name) is not None for name in zoo.__all__)
+    with pytest.raises(AttributeError, match="it has DKS"):
+        zoo.nonsense  # noqa: B018

@@ -1,0 +1,145 @@
+"""The command `zoo`: parse, call one public function, print, and end with a telling exit code.
+
+With `--json` the last line of standard output is one JSON value; all else goes to standard error.
+Exit codes: 0 done, 2 a mistake of the user's (one line says which), 6 training became non-finite,
+75 stopped by SIGTERM with the state saved, 130 interrupted.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import logging
+import math
+import operator
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from zoo.cli import actions, commands
+from zoo.cli.information import info
+from zoo.cli.text import Output
+
+__all__ = ["main"]
+
+_ACTIONS = {
+    "list": (commands.List, actions.list_ids),
+    "info": (commands.Info, info),
+    "eval": (commands.Eval, actions.evaluate),
+    "predict": (commands.Predict, actions.predict),
+    "train": (commands.Command, actions.train),
+    "finetune": (commands.Finetune, actions.finetune),
+    "env": (commands.Env, actions.env),
+}
+_DESCRIPTION = """Deep networks without shortcuts or normalisation: load, evaluate, fine-tune.
+
+$ zoo list --pretrained
+$ zoo eval vanilla_resnet50_tat_lrelu.digits --data digits
+$ zoo finetune vanilla_resnet50_tat_lrelu.digits --data folder:photos --workdir runs/mine
+$ zoo predict runs/mine photos/*.jpg
+"""
+_USAGE, _INTERRUPTED = 2, 130
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    args = list(sys.argv[1:] if args is None else args)
+    debug = bool({"-v", "--verbose"} & set(args)) or os.environ.get("ZOO_DEBUG") == "1"
+    logging.basicConfig(format="zoo: %(message)s", level=logging.WARNING)
+    try:
+        name, command = _parse(args)
+        with contextlib.redirect_stdout(sys.stderr):
+            output = _ACTIONS[name][1](command)
+        _print(output, as_json=command.json)
+        return 0
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except BrokenPipeError:
+        # The reader has what it wanted; Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt as error:
+        return _fail(error, "interrupted", _INTERRUPTED, debug)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None and not isinstance(error, ValueError | OSError):
+            raise
+        return _fail(error, _sentence(error), _USAGE if code is None else code, debug)
+
+
+def _parse(args: list[str]) -> tuple[str, Any]:
+    """The name of the command and its arguments.
+
+    Raises:
+      ValueError: in one line, where tyro would draw a box.
+      SystemExit: after the help was printed.
+    """
+    import tyro
+
+    name = next((arg for arg in args if arg in _ACTIONS), "")
+    kinds = {key: kind for key, (kind, _) in _ACTIONS.items()}
+    if name == "train":
+        kinds["train"] = _train_command(args)
+    else:
+        kinds["train"] = commands.TrainSummary
+    union: Any = functools.reduce(
+        operator.or_, (Annotated[kind, tyro.conf.subcommand(key)] for key, kind in kinds.items())
+    )
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            command = tyro.cli(
+                union,
+                prog="zoo",
+                description=_DESCRIPTION,
+                args=args or ["--help"],
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(_unboxed(complaint.getvalue())) from None
+    return next(key for key, kind in kinds.items() if type(command) is kind), command
+
+
+def _train_command(args: list[str]) -> type[commands.Command]:
+    from zoo.training import TrainConfig, load_config
+
+    path = next((arg for arg in args if arg.endswith(".py")), None)
+    return commands.train_command(TrainConfig, TrainConfig() if path is None else load_config(path))
+
+
+def _print(output: Output, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(_finite(output.value), allow_nan=False))
+    else:
+        print("\n".join(output.lines))
+    sys.stdout.flush()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; a metric that is one becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _fail(error: BaseException, sentence: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"zoo: {sentence}", file=sys.stderr)
+    return code
+
+
+def _sentence(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _unboxed(text: str) -> str:
+    """tyro's complaint as one line: without the box, its rules and repeated blanks."""
+    plain = "".join(" " if char in "╭─╮│╰╯" else char for char in text)
+    return " ".join(plain.split())

@@ -1,0 +1,151 @@
+"""What the commands do: each calls one public function and says the same twice, as JSON and text.
+
+Every function imports what it needs itself, so that `zoo list` does not pay for training.
+"""
+
+import os
+import platform
+import sys
+from typing import Any
+
+from zoo.cli import commands
+from zoo.cli.text import Output, accuracies, fields, text
+
+_VARIABLES = ("ZOO_CHECKPOINTS", "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
+
+
+def list_ids(command: commands.List) -> Output:
+    """Ids of models or of published weights."""
+    is_pattern = any(mark in command.pattern for mark in "*?[")
+    pattern = command.pattern if is_pattern else f"*{command.pattern}*"
+    from zoo.pretrained.index import list_pretrained, read_index
+
+    if command.pretrained:
+        index = read_index()
+        ids = list_pretrained(pattern)
+        return Output(ids, [f"{id}  {accuracies(index[id].metrics)}" for id in ids])
+    from zoo.models import list_models
+
+    ids = list_models(pattern)
+    return Output(ids, ids)
+
+
+def evaluate(command: commands.Eval) -> Output:
+    """Accuracy on a split."""
+    from zoo.data import open_source, subset
+    from zoo.evaluation import evaluate
+    from zoo.pretrained import load_pretrained
+
+    source = open_source(command.data, command.split, data_dir=command.data_dir)
+    source = subset(source, command.classes) if command.classes else source
+    model = load_pretrained(command.model, step=_step(command.step))
+    result = evaluate(
+        model,
+        source,
+        batch_size=command.batch_size,
+        precision=command.precision,
+        progress=True,
+    )
+    value = {"model": command.model, **result.to_json()}
+    lines = [
+        f"top-1 {100 * result.top1:.3f} % +- {100 * result.standard_error:.3f}   "
+        f"top-5 {100 * result.top5:.3f} %   loss {result.loss:.5f}",
+        f"{result.correct1} of {result.n} examples of {result.data} {result.split}, each once",
+        f"{result.device}, precision {result.precision}, {fields(result.preprocess)}",
+    ]
+    return Output(value, lines)
+
+
+def predict(command: commands.Predict) -> Output:
+    """Classes of image files."""
+    from zoo.evaluation import predict
+    from zoo.pretrained import load_pretrained
+
+    model = load_pretrained(command.model, step=_step(command.step))
+    answers = predict(model, command.files, top=command.top, progress=True)
+    lines = [
+        f"{answer['file']}: "
+        + ", ".join(
+            f"{guess['class']} {100 * guess['probability']:.1f} %" for guess in answer["top"]
+        )
+        for answer in answers
+    ]
+    return Output(answers, lines)
+
+
+def train(command: Any) -> Output:
+    """Training from a configuration."""
+    from zoo.training import fit
+
+    result = fit(
+        command.settings,
+        command.workdir,
+        resume=command.resume,
+        allow_config_change=command.allow_config_change,
+        allow_data_change=command.allow_data_change,
+    )
+    value = {"workdir": str(result.run_dir), "step": result.step, "metrics": result.metrics}
+    return Output(value, [_trained_line(value), f"evaluate: zoo eval {result.run_dir} --data ..."])
+
+
+def finetune(command: commands.Finetune) -> Output:
+    """Training of a pretrained network on new classes."""
+    from zoo.finetuning import finetune
+
+    result = finetune(
+        command.model,
+        command.data,
+        workdir=command.workdir,
+        classes=command.classes,
+        train=command.train,
+        steps=command.steps,
+        batch_size=command.batch_size,
+        learning_rate=command.learning_rate,
+        data_dir=command.data_dir,
+        seed=command.seed,
+    )
+    value = result.to_json()
+    classes = f" --classes {' '.join(command.classes)}" if command.classes else ""
+    return Output(
+        value,
+        [
+            _trained_line(value),
+            f"evaluate: zoo eval {result.workdir} --data {command.data}{classes}",
+            f"predict:  zoo predict {result.workdir} FILES",
+        ],
+    )
+
+
+def env(command: commands.Env) -> Output:
+    """Versions, devices and variables."""
+    import jax
+
+    from zoo.pretrained.index import checkpoints_folder
+    from zoo.pretrained.writing import library_versions
+
+    devices = jax.devices()
+    value = {
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "versions": library_versions(),
+        "backend": jax.default_backend(),
+        "devices": [device.device_kind for device in devices],
+        "checkpoints": str(checkpoints_folder()),
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+    return Output(value, [f"{key}: {text(item)}" for key, item in value.items()])
+
+
+def _step(text: str | None) -> Any:
+    if text is None or text == "best":
+        return text
+    if not text.isdecimal():
+        raise ValueError(f'--step {text!r}; give a whole number or "best"')
+    return int(text)
+
+
+def _trained_line(value: dict[str, Any]) -> str:
+    measured = accuracies({"": value["metrics"]}).strip() or "not evaluated"
+    return f"step {value['step']} in {value['workdir']}: {measured}"

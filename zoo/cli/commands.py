@@ -1,0 +1,133 @@
+"""The commands as frozen dataclasses: what can be typed, with its help."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+_RESUME_HELP = "auto: go on or start; required: only go on; never: only start"
+_CHANGE_HELP = "go on although the configuration differs from the run's"
+_TRAIN_HELP = """Train a model from a configuration file.
+
+$ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits
+$ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/short --steps 100
+"""
+_STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command:
+    """What every command understands."""
+
+    json: Annotated[bool, arg(help="print one JSON value as the last line of stdout")] = False
+    verbose: Annotated[bool, arg(aliases=("-v",), help="show the traceback of an error")] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class List(Command):
+    """Ids of models, or of published weights.
+
+    $ zoo list
+    $ zoo list "vanilla*_tat_*"
+    $ zoo list --pretrained
+    """
+
+    pattern: Annotated[Positional[str], arg(help="shell pattern or part of an id")] = "*"
+    pretrained: Annotated[bool, arg(help="weights instead of models, with their top-1")] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Info(Command):
+    """Size, shaping, preprocessing, classes and measured accuracy of one id.
+
+    $ zoo info vanilla_resnet50_tat_lrelu
+    $ zoo info vanilla_resnet50_tat_lrelu.digits --json
+    """
+
+    id: Annotated[Positional[str], arg(help="model, arch.tag, dir:PATH or run directory")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eval(Command):
+    """Top-1, top-5 and loss over every example of a split, exactly once each.
+
+    $ zoo eval vanilla_resnet50_tat_lrelu.digits --data digits
+    $ zoo eval runs/mine --data folder:photos --split val --json
+    """
+
+    model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
+    data: Annotated[str, arg(help="digits, cifar10, cifar100, folder:PATH or tfds:NAME")]
+    data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None
+    split: Annotated[str, arg(help="train, val or test")] = "test"
+    batch_size: Annotated[int, arg(help="examples per step over all devices")] = 256
+    precision: Annotated[str, arg(help="of matrix products: highest, high or default")] = "highest"
+    classes: Annotated[tuple[str, ...], arg(help="use only these classes of the data")] = ()
+    step: Annotated[str | None, arg(help=_STEP_HELP)] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predict(Command):
+    """The most probable classes of image files.
+
+    $ zoo predict vanilla_resnet50_tat_lrelu.digits three.png
+    $ zoo predict runs/mine photos/*.jpg --top 1 --json
+    """
+
+    model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
+    files: Annotated[Positional[tuple[str, ...]], arg(help="image files")]
+    top: Annotated[int, arg(help="classes per image")] = 5
+    step: Annotated[str | None, arg(help=_STEP_HELP)] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finetune(Command):
+    """Train a published network on new classes; preprocessing is kept, the head replaced.
+
+    $ zoo finetune vanilla_resnet50_tat_lrelu.digits --data folder:photos --workdir runs/mine
+    $ zoo eval runs/mine --data folder:photos
+    """
+
+    model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
+    data: Annotated[str, arg(help="digits, cifar10, cifar100, folder:PATH or tfds:NAME")]
+    workdir: Annotated[str, arg(help="directory of the run; eval and predict accept it")]
+    data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None
+    classes: Annotated[tuple[str, ...], arg(help="use only these classes, in this order")] = ()
+    train: Annotated[Literal["head", "all"], arg(help="only the last layer, or everything")] = "all"
+    steps: Annotated[int, arg(help="number of updates")] = 200
+    batch_size: Annotated[int, arg(help="examples per step over all devices")] = 64
+    learning_rate: Annotated[float | None, arg(help="peak; None: what suits --train")] = None
+    seed: Annotated[int, arg(help="of the new head and the order of examples")] = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Env(Command):
+    """Versions, devices and variables that decide what runs here.
+
+    $ zoo env --json
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSummary(Command):
+    """Train a model from a configuration file; its fields are options: zoo train --help."""
+
+
+def train_command(config_type: type, config: Any) -> type[Command]:
+    """The command `train`, whose further options are the fields of a configuration.
+
+    Args:
+      config_type: the configuration's class.
+      config: gives the defaults, those of the configuration file where it is known.
+    """
+    settings = Annotated[config_type, arg(name="")]
+    fields: list[Any] = [
+        ("config", Annotated[Positional[str], arg(help="Python file that defines get_config()")]),
+        ("workdir", Annotated[str, arg(help="run directory; a run that was stopped goes on")]),
+        ("settings", settings, dataclasses.field(default=config)),
+        ("resume", Annotated[Literal["auto", "required", "never"], arg(help=_RESUME_HELP)], "auto"),
+        ("allow_config_change", Annotated[bool, arg(help=_CHANGE_HELP)], False),
+        ("allow_data_change", Annotated[bool, arg(help="the same for the data")], False),
+    ]
+    made = dataclasses.make_dataclass("Train", fields, bases=(Command,), frozen=True, kw_only=True)
+    made.__doc__ = _TRAIN_HELP
+    return made

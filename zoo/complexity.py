@@ -1,0 +1,83 @@
+"""Size of a network, read off its own forward pass: parameters and multiply-accumulates."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+from zoo.models import Network
+from zoo.models.parameters import merge, split
+
+
+def count_params(model: Network) -> int:
+    """Number of trained parameters of `model`, abstract or not."""
+    return sum(math.prod(leaf.shape) for leaf in split(model)[1].values())
+
+
+def count_macs(model: Network, input_size: tuple[int, int, int]) -> int:
+    """Multiply-accumulates of one example: every convolution and matrix product, nothing else.
+
+    A convolution costs (output elements) x (taps x input channels of its group), padding counted
+    as if it were signal, as is usual in tables of networks.
+
+    Args:
+      model: network, abstract or not; it is traced, never run.
+      input_size: (height, width, channels) of one example.
+    """
+    graphdef, params = split(model)
+    image = jax.ShapeDtypeStruct((1, *input_size), jnp.float32)
+    traced = jax.make_jaxpr(lambda params, image: merge(graphdef, params)(image))(params, image)
+    return _jaxpr_macs(traced.jaxpr)
+
+
+def _jaxpr_macs(jaxpr: Jaxpr) -> int:
+    return sum(_equation_macs(equation) for equation in jaxpr.eqns)
+
+
+def _equation_macs(equation: JaxprEqn) -> int:
+    count = _PRODUCTS.get(equation.primitive.name)
+    if count is not None:
+        return count(equation)
+    inner = [_jaxpr_macs(jaxpr) for value in equation.params.values() for jaxpr in _jaxprs(value)]
+    if not any(inner):
+        return 0
+    if equation.primitive.name == "scan":
+        return equation.params["length"] * sum(inner)
+    if equation.primitive.name == "cond":
+        return max(inner)
+    if equation.primitive.name == "while":
+        raise ValueError("a while loop has no fixed number of multiply-accumulates; use scan")
+    return sum(inner)
+
+
+def _jaxprs(value: object) -> list[Jaxpr]:
+    if isinstance(value, ClosedJaxpr):
+        return [value.jaxpr]
+    if isinstance(value, Jaxpr):
+        return [value]
+    return [jaxpr for item in value for jaxpr in _jaxprs(item)] if isinstance(value, tuple) else []
+
+
+def _dot_macs(equation: JaxprEqn) -> int:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    shape = _shape(equation.invars[0])
+    return math.prod(_shape(equation.outvars[0])) * math.prod(shape[i] for i in contracted)
+
+
+def _conv_macs(equation: JaxprEqn) -> int:
+    kernel = _shape(equation.invars[1])
+    out_channels = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    return math.prod(_shape(equation.outvars[0])) * (math.prod(kernel) // out_channels)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
+
+
+_PRODUCTS: dict[str, Callable[[JaxprEqn], int]] = {
+    "dot_general": _dot_macs,
+    "conv_general_dilated": _conv_macs,
+}

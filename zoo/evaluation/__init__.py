@@ -1,0 +1,17 @@
+"""Measuring and using trained models: exact accuracy, and class names for image files."""
+
+from zoo.evaluation.accuracy import NonFiniteLogitsError, evaluate, evaluate_params, label_ranks
+from zoo.evaluation.compatibility import ClassMismatchError, split_bare
+from zoo.evaluation.prediction import predict
+from zoo.evaluation.result import EvalResult
+
+__all__ = [
+    "ClassMismatchError",
+    "EvalResult",
+    "NonFiniteLogitsError",
+    "evaluate",
+    "evaluate_params",
+    "label_ranks",
+    "predict",
+    "split_bare",
+]

@@ -1,0 +1,220 @@
+"""Accuracy, exactly: every example once, integer counts, the same on any number of devices.
+
+The last batch is padded and masked, counts are summed as integers and compared with the size of the
+split. Images are preprocessed as the model's own `preprocess` says, never otherwise.
+"""
+
+import dataclasses
+import functools
+import math
+import os
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from zoo.data import Preprocessing, Source, eval_batches, open_source
+from zoo.evaluation.compatibility import match_classes, require_trained, split_bare
+from zoo.evaluation.progress import watched
+from zoo.evaluation.result import EvalResult
+from zoo.models import Network, Params, merge
+from zoo.pretrained import load_pretrained
+from zoo.pretrained.writing import library_versions
+
+PRECISIONS = ("highest", "high", "default")
+_THREADS = min(16, os.cpu_count() or 1)  # Pillow decodes and resizes outside Python's lock
+_IN_FLIGHT = 2  # batches on their way to the device; more would only hold memory
+
+
+class NonFiniteLogitsError(ValueError):
+    """A model answered NaN or infinity, so that its accuracy means nothing."""
+
+
+def evaluate(
+    model: Network | str | Path,
+    data: Source | str,
+    *,
+    split: str = "test",
+    data_dir: str | None = None,
+    batch_size: int = 256,
+    precision: str = "highest",
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool = False,
+) -> EvalResult:
+    """Accuracy and loss of a model on every example of a split.
+
+      evaluate("vanilla_resnet50_tat_lrelu.digits", "digits").top1
+
+    Args:
+      model: a network with `preprocess` set, or whatever `load_pretrained` accepts.
+      data: a source, or what `open_source` accepts, for instance "digits" or "folder:PATH".
+      split: "train", "val" or "test", when `data` is a name.
+      data_dir: folder of the data, when `data` is a name.
+      batch_size: examples per step over all devices; rounded up to a multiple of their number.
+      precision: of matrix products: "highest", "high" or "default".
+      devices: where to run; None takes all of this process.
+      progress: show a progress bar on standard error.
+
+    Raises:
+      ClassMismatchError: if the classes of the data are not those of the model.
+      NonFiniteLogitsError: if any logit is NaN or infinite.
+      ValueError: for a model without preprocessing or with an untrained head, or an empty source.
+    """
+    model = model if isinstance(model, nnx.Module) else load_pretrained(model)
+    source = open_source(data, split, data_dir=data_dir) if isinstance(data, str) else data
+    require_trained(model)
+    graphdef, params = split_bare(model)
+    return evaluate_params(
+        graphdef,
+        params,
+        source,
+        model.preprocess,
+        labels=match_classes(model, source),
+        batch_size=batch_size,
+        precision=precision,
+        devices=devices,
+        progress=progress,
+    )
+
+
+def evaluate_params(
+    graphdef: nnx.GraphDef,
+    params: Params,
+    source: Source,
+    preprocessing: Preprocessing,
+    *,
+    labels: np.ndarray | None = None,
+    batch_size: int = 256,
+    precision: str = "highest",
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool = False,
+) -> EvalResult:
+    """`evaluate` for parameters that live outside a model; compiled once per structure.
+
+    Args:
+      graphdef: structure of the network, from `split_bare`.
+      params: its parameters by name.
+      source: examples.
+      preprocessing: applied to every image.
+      labels: label of the source -> index of the logit; None where they are the same.
+      batch_size: see `evaluate`, as all others.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r}; allowed: {', '.join(PRECISIONS)}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; give a whole number >= 1")
+    devices = list(devices) if devices is not None else jax.local_devices()
+    mesh = Mesh(np.asarray(devices), ("data",))
+    batch_size = -(-min(batch_size, len(source)) // len(devices)) * len(devices)
+    params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+    tally = _Tally(len(source))
+    waiting: deque[Any] = deque()
+    batches = eval_batches(source, preprocessing, batch_size=batch_size, threads=_THREADS)
+    for batch in watched(batches, "evaluating", -(-len(source) // batch_size), progress):
+        if labels is not None:
+            batch["label"] = labels[batch["label"]]
+        sharded = jax.device_put(
+            {name: batch[name] for name in ("image", "label", "mask")},
+            NamedSharding(mesh, PartitionSpec("data")),
+        )
+        sums = _batch_sums(graphdef, params, sharded, preprocessing, precision)
+        waiting.append((batch["index"], batch["mask"], sums))
+        if len(waiting) > _IN_FLIGHT:
+            tally.add(*waiting.popleft())
+    for item in waiting:
+        tally.add(*item)
+    return _result(tally, source, preprocessing, precision, devices, batch_size)
+
+
+def label_ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How many classes come before the label; an example is top-k correct iff its rank < k.
+
+    Of equal logits the lower class comes first, so that ties have one outcome.
+
+    Args:
+      logits: [batch, classes].
+      labels: [batch] integers.
+
+    Returns:
+      [batch] int32.
+    """
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)
+    lower = jnp.arange(logits.shape[1])[None, :] < labels[:, None]
+    return jnp.sum((logits > own) | ((logits == own) & lower), axis=1, dtype=jnp.int32)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "preprocessing", "precision"))
+def _batch_sums(
+    graphdef: nnx.GraphDef,
+    params: Params,
+    batch: dict[str, jax.Array],
+    preprocessing: Preprocessing,
+    precision: str,
+) -> dict[str, jax.Array]:
+    with jax.default_matmul_precision(precision):
+        logits = merge(graphdef, params)(preprocessing.normalize(batch["image"]))
+    ranks = label_ranks(logits, batch["label"])
+    own = jnp.take_along_axis(logits, batch["label"][:, None], axis=1)[:, 0]
+    return {
+        "correct1": jnp.sum(batch["mask"] & (ranks < 1), dtype=jnp.int32),
+        "correct5": jnp.sum(batch["mask"] & (ranks < 5), dtype=jnp.int32),
+        "loss": jax.nn.logsumexp(logits, axis=1) - own,
+        "finite": jnp.isfinite(logits).all(axis=1),
+    }
+
+
+class _Tally:
+    """Sums over batches: Python integers, and losses that are summed exactly at the end."""
+
+    def __init__(self, size: int) -> None:
+        self.correct1 = self.correct5 = 0
+        self.times_seen = np.zeros(size, np.int64)
+        self.losses: list[np.ndarray] = []
+        self.not_finite: list[int] = []
+
+    def add(self, index: np.ndarray, mask: np.ndarray, sums: dict[str, jax.Array]) -> None:
+        host = jax.device_get(sums)
+        self.correct1 += int(host["correct1"])
+        self.correct5 += int(host["correct5"])
+        np.add.at(self.times_seen, index[mask], 1)
+        self.losses.append(host["loss"][mask].astype(np.float64))
+        self.not_finite += index[mask & ~host["finite"]].tolist()
+
+
+def _result(
+    tally: _Tally,
+    source: Source,
+    preprocessing: Preprocessing,
+    precision: str,
+    devices: Sequence[jax.Device],
+    batch_size: int,
+) -> EvalResult:
+    n = int(tally.times_seen.sum())
+    if n != len(source) or not (tally.times_seen == 1).all():
+        raise RuntimeError(f"saw {n} examples of {len(source)}, or one twice: a fault of this code")
+    if tally.not_finite:
+        raise NonFiniteLogitsError(
+            f"{len(tally.not_finite)} of {n} examples gave NaN or infinite logits, the first is "
+            f"number {min(tally.not_finite)}; the weights or the precision are unusable"
+        )
+    return EvalResult(
+        top1=tally.correct1 / n,
+        top5=tally.correct5 / n,
+        loss=math.fsum(np.concatenate(tally.losses)) / n,
+        n=n,
+        correct1=tally.correct1,
+        correct5=tally.correct5,
+        data=source.name,
+        split=source.split,
+        preprocess=dataclasses.asdict(preprocessing),
+        precision=precision,
+        device=f"{len(devices)} x {devices[0].device_kind}",
+        batch_size=batch_size,
+        versions=library_versions(),
+    )

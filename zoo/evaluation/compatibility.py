@@ -1,0 +1,69 @@
+"""May this model answer for this data? Trained, preprocessed alike, and of the same classes."""
+
+import logging
+
+import numpy as np
+from flax import nnx
+
+from zoo.data import Source
+from zoo.models import Network, Params, merge, split
+
+_log = logging.getLogger("zoo.evaluation")
+
+
+class ClassMismatchError(ValueError):
+    """The classes of the data are not the classes of the model."""
+
+
+def split_bare(model: Network) -> tuple[nnx.GraphDef, Params]:
+    """Structure and parameters, without what belongs to one weight only.
+
+    Models that differ in weights, classes or manifest alone then share one compilation.
+    """
+    bare = merge(*split(model))
+    bare.preprocess, bare.classes, bare.manifest = None, (), None
+    return split(bare)
+
+
+def require_trained(model: Network) -> None:
+    """Refuses a model whose answers mean nothing.
+
+    Raises:
+      ValueError: if it has no preprocessing, or its head was replaced and not trained.
+    """
+    if model.preprocess is None:
+        raise ValueError(
+            "the model has no preprocessing; load it with load_pretrained, or set "
+            "model.preprocess = zoo.data.Preprocessing(...)"
+        )
+    if model.manifest is not None and not model.classes:
+        raise ValueError(
+            f"the head of {model.manifest.id} was replaced and is not trained; train it and set "
+            "model.classes, or use zoo finetune"
+        )
+
+
+def match_classes(model: Network, source: Source) -> np.ndarray | None:
+    """Label of the source -> index of the logit, by class names; None where they are the same.
+
+    Raises:
+      ClassMismatchError: if names or numbers of classes differ.
+    """
+    ours, theirs = tuple(model.classes), tuple(source.classes)
+    if len(theirs) != model.config.num_classes:
+        raise ClassMismatchError(
+            f"{source.name} has {len(theirs)} classes, the model {model.config.num_classes}; "
+            "evaluate on the model's own classes or fine-tune it on these"
+        )
+    if not ours or ours == theirs:
+        return None
+    missing = [name for name in theirs if name not in ours]
+    if missing or len(set(ours)) < len(ours):
+        raise ClassMismatchError(
+            f"{source.name} names classes that the model does not tell apart: "
+            f"{', '.join(missing[:5]) or 'a name is used twice'}; fine-tune the model on this data"
+        )
+    _log.warning(
+        "classes of %s are in another order than the model's; matched by name", source.name
+    )
+    return np.asarray([ours.index(name) for name in theirs], np.int32)

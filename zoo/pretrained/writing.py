@@ -1,0 +1,137 @@
+"""Writing a weight so that it can be trusted: weights, manifest and card, whole or not at all."""
+
+import dataclasses
+import datetime
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from zoo.checkpoint import file_digests, save_weights
+from zoo.complexity import count_macs, count_params
+from zoo.models import Network, Params, graph_of, overrides_of, split
+from zoo.pretrained.manifest import CARD, MANIFEST, WEIGHTS, Manifest
+from zoo.pretrained.schema import FORMAT_VERSION, is_id
+
+DISTRIBUTIONS = (
+    "flax-vanilla-zoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow",
+)  # fmt: skip
+
+
+def write_pretrained(
+    folder: str | Path,
+    model: Network,
+    params: Params | None = None,
+    *,
+    metrics: Mapping[str, Mapping[str, Any]],
+    recipe: Mapping[str, Any],
+    data_terms: str,
+    licence: str = "Apache-2.0",
+    card: Callable[[Manifest], str] | None = None,
+    extra_files: Mapping[str, str] | None = None,
+    created: str | None = None,
+) -> Manifest:
+    """Writes `folder`, named `arch.tag`, as a published weight; `write_index` then lists it.
+
+    Args:
+      folder: must not exist; its name is the id.
+      model: a network with `preprocess` and `classes` set.
+      params: its parameters; None takes those in `model`.
+      metrics: data set -> top1, top5, loss, n, correct1, correct5, and how they were measured.
+      recipe: the whole training configuration.
+      data_terms: terms of the training data, one sentence.
+      licence: of the weights.
+      card: text of `card.md` from the manifest (whose `files` are those of the weights only).
+      extra_files: further text files by name, for instance the training log.
+      created: time of writing, ISO 8601; None is now.
+
+    Raises:
+      ValueError: if `folder` exists, its name is no id, or the model lacks preprocessing or
+        classes.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if folder.exists():
+        raise ValueError(f"{folder} exists; a tag is never reused, choose another")
+    if not is_id(folder.name) or "." not in folder.name:
+        raise ValueError(f"{folder.name!r} is no id; name the folder arch.tag")
+    if model.preprocess is None or not model.classes:
+        raise ValueError("set model.preprocess and model.classes: a weight is useless without")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as work:
+        whole = Path(work) / "whole"
+        save_weights(whole / WEIGHTS, split(model)[1] if params is None else params)
+        manifest = Manifest(
+            id=folder.name,
+            **describe(model),
+            metrics={name: dict(measured) for name, measured in metrics.items()},
+            recipe=dict(recipe),
+            files=file_digests(whole),
+            licence=licence,
+            data_terms=data_terms,
+            versions=library_versions(),
+            created=created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+        texts = dict(extra_files or {})
+        if card is not None:
+            texts[CARD] = card(manifest)
+        for name, text in texts.items():
+            (whole / name).write_bytes(text.encode())
+        manifest = dataclasses.replace(manifest, files=file_digests(whole))
+        (whole / MANIFEST).write_bytes(manifest.to_json().encode())
+        os.chmod(whole, 0o755)
+        shutil.move(whole, folder)
+    return manifest
+
+
+def describe(model: Network) -> dict[str, Any]:
+    """The fields of a manifest that follow from the model alone."""
+    channels = model.config.in_channels
+    size = (*model.preprocess.image_size, channels)
+    return {
+        "format_version": FORMAT_VERSION,
+        "arch": model.arch,
+        "overrides": overrides_of(model),
+        "activation": dataclasses.asdict(model.activation),
+        "shaping": shaping_record(model),
+        "preprocess": _plain(dataclasses.asdict(model.preprocess)),
+        "classes": tuple(model.classes),
+        "input_size": size,
+        "params": count_params(model),
+        "macs": count_macs(model, size),
+    }
+
+
+def shaping_record(model: Network) -> dict[str, Any] | None:
+    """How the activation was solved, and the graph it was solved for; None without shaping."""
+    method = model.shaping
+    if method is None:
+        return None
+    graph = graph_of(model)
+    return {
+        "method": type(method).__name__,
+        "activation": method.activation,
+        "targets": dict(method.targets),
+        "solved": dataclasses.asdict(model.activation),
+        "nonlinear_depth": graph.nonlinear_depth,
+        "graph_hash": graph.hash,
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide numbers, of those installed."""
+    found = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

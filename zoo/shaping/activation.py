@@ -1,0 +1,124 @@
+"""`ShapedActivation`: an activation function with its solved constants, frozen and callable.
+
+Its application is one JAX primitive, so that a traced forward pass shows where the nonlinear layers
+are. Under `jit` the primitive lowers to the plain formula and costs nothing.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from zoo.shaping.pointwise import ACTIVATIONS, DEFAULT_NEGATIVE_SLOPE, Pointwise, pointwise
+
+__all__ = ["ACTIVATIONS", "ShapedActivation", "shaped_activation_p"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapedActivation:
+    """The elementwise function
+
+      phi_hat(x) = output_scale * (phi(input_scale * x + input_shift) + output_shift)
+
+    All constants are Python floats and never trained. `dataclasses.asdict(a)` is the JSON form and
+    `ShapedActivation(**d)` its inverse.
+
+    Attributes:
+      phi: name in `ACTIVATIONS`.
+      input_scale: alpha of the papers, not 0.
+      input_shift: beta.
+      output_scale: gamma, not 0.
+      output_shift: delta.
+      negative_slope: slope of leaky_relu below 0 (None: 0.01); None for every other activation.
+
+    Raises:
+      ValueError: for an unknown phi, a constant that is not finite, a zero scale, or a negative
+        slope given to another activation than leaky_relu.
+
+    Source: Martens et al. 2021, arXiv 2110.01765; Zhang et al. 2022, arXiv 2203.08120.
+    """
+
+    phi: str
+    input_scale: float = 1.0
+    input_shift: float = 0.0
+    output_scale: float = 1.0
+    output_shift: float = 0.0
+    negative_slope: float | None = None
+
+    def __post_init__(self) -> None:
+        pointwise(self.phi)
+        if self.phi == "leaky_relu":
+            if self.negative_slope is None:
+                object.__setattr__(self, "negative_slope", DEFAULT_NEGATIVE_SLOPE)
+        elif self.negative_slope is not None:
+            raise ValueError(
+                f"negative_slope={self.negative_slope} belongs to leaky_relu, phi is {self.phi!r}; "
+                "leave negative_slope out"
+            )
+        for field in dataclasses.fields(self):
+            if field.name != "phi" and getattr(self, field.name) is not None:
+                self._set_float(field.name)
+        if not self.input_scale or not self.output_scale:
+            raise ValueError("input_scale and output_scale must not be 0: the output is constant")
+
+    def _set_float(self, name: str) -> None:
+        value = float(getattr(self, name))
+        if not math.isfinite(value):
+            raise ValueError(f"{name}={value} of {self.phi} is not finite; give a finite number")
+        object.__setattr__(self, name, value)
+
+    @property
+    def definition(self) -> Pointwise:
+        """Table entry of `phi`: formula, derivatives, kinks."""
+        return pointwise(self.phi)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """phi_hat of every element of `x` (any shape, floating dtype, kept).
+
+        Raises:
+          ValueError: if `x` is not of a real floating dtype.
+        """
+        x = jnp.asarray(x)
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(f"{self.phi} needs floating-point input, got {x.dtype}; cast it first")
+        return shaped_activation_p.bind(x, activation=self)
+
+
+def _formula(x: jax.Array, *, activation: ShapedActivation) -> jax.Array:
+    # Narrow types compute in float32: output_scale reaches 75 at 500 layers and multiplies a
+    # difference of nearly equal numbers, which bfloat16 (8 bits) would turn into noise.
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    inner = activation.input_scale * wide + activation.input_shift
+    slope = () if activation.negative_slope is None else (activation.negative_slope,)
+    outer = activation.definition.value(inner, *slope) + activation.output_shift
+    return (activation.output_scale * outer).astype(x.dtype)
+
+
+def _derivative(x: jax.Array, *, activation: ShapedActivation) -> jax.Array:
+    formula = functools.partial(_formula, activation=activation)
+    return jax.jvp(formula, (x,), (jnp.ones_like(x),))[1]
+
+
+def _jvp(tangent: jax.Array, x: jax.Array, *, activation: ShapedActivation) -> jax.Array:
+    return tangent * _derivative(x, activation=activation)
+
+
+def _batch(args: tuple, axes: tuple, *, activation: ShapedActivation) -> tuple[jax.Array, int]:
+    return shaped_activation_p.bind(args[0], activation=activation), axes[0]
+
+
+def _make_primitive() -> Primitive:
+    primitive = Primitive("shaped_activation")
+    primitive.def_impl(jax.jit(_formula, static_argnames="activation"))
+    primitive.def_abstract_eval(lambda x, *, activation: x)
+    ad.defjvp(primitive, _jvp)
+    batching.primitive_batchers[primitive] = _batch
+    mlir.register_lowering(primitive, mlir.lower_fun(_formula, multiple_results=False))
+    return primitive
+
+
+shaped_activation_p = _make_primitive()

@@ -1,0 +1,96 @@
+"""Why a network has no kernel graph, in one sentence: what was met, where, and what to do."""
+
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+
+from zoo.shaping.pointwise import ACTIVATIONS
+
+_NORMALIZATION = "flax/nnx/nn/normalization.py"
+_JAX_ACTIVATIONS = "jax/_src/nn/functions.py"
+_LIBRARIES = tuple(str(Path(file).parent) for file in (jax.__file__, flax.__file__, __file__))
+_OTHER_NAMES = {"soft_sign": "softsign", "logistic": "sigmoid", "max": "relu"}
+# Elementwise primitives, alone or as part of an activation function.
+_NONLINEAR = frozenset(
+    "max min abs sign exp exp2 expm1 log log1p tanh logistic erf erfc erf_inv sin cos tan asin "
+    "acos atan atan2 sinh cosh asinh acosh atanh sqrt rsqrt cbrt pow integer_pow square floor "
+    "ceil round clamp gt ge lt le eq ne and or not".split()
+)
+_OTHER_FUNCTIONS = frozenset(
+    "softmax log_softmax relu6 celu mish glu hard_tanh hard_sigmoid hard_silu hard_swish "
+    "log_sigmoid squareplus sparse_plus sparse_sigmoid standardize logsumexp".split()
+)
+
+
+class NotShapableError(ValueError):
+    """The network holds something that has no kernel map."""
+
+
+def refusal(
+    error: ValueError, eqn: Any, calls: list[Any], nonlinear_layers: int
+) -> NotShapableError:
+    """The error for equation `eqn`, met within `calls` after `nonlinear_layers`."""
+    frames = [frame for call in [*calls, eqn] for frame in _frames(call)]
+    place = f"after {nonlinear_layers} nonlinear layers"
+    line = user_line(eqn, calls)
+    place = f"{line}, {place}" if line else place
+    return NotShapableError(f"the network {_reason(error, eqn, calls, frames)} ({place})")
+
+
+def _reason(error: ValueError, eqn: Any, calls: list[Any], frames: list[Any]) -> str:
+    for frame in frames:
+        owner, _, method = frame.function_name.partition(".")
+        if frame.file_name.endswith(_NORMALIZATION) and method == "__call__":
+            return (
+                f"contains {owner}, whose statistics have no kernel map; remove it (BatchNorm can "
+                "be folded into the layer before it), shaped networks need no normalisation"
+            )
+    name = eqn.primitive.name
+    function = _function_name(name, calls, frames)
+    if "softmax" in function:
+        return f"applies {function}, which has no kernel map; return the logits before it"
+    if name == "select_n" and function == name:
+        return (
+            "selects elements of a signal (select_n), as dropout in training and masks do; trace "
+            "it in evaluation mode, and write activations as zoo.ShapedActivation"
+        )
+    if name in _NONLINEAR or function != name:
+        known = _OTHER_NAMES.get(function, function)
+        use = f'zoo.ShapedActivation("{known if known in ACTIVATIONS else "softplus"}")'
+        label = f"primitive {name}" if function == name else f"{function} (primitive {name})"
+        return f"applies a nonlinearity that is not marked, {label}; use {use} for it"
+    text = str(error)
+    if ";" in text:
+        return text
+    return (
+        f"{text}, which has no kernel map; build the network from dense layers, convolutions, "
+        "zoo.ShapedActivation, pooling, normalised sums and concatenations"
+    )
+
+
+def _function_name(primitive: str, calls: list[Any], frames: list[Any]) -> str:
+    """Name of the activation function of jax.nn that the equation is part of, else `primitive`."""
+    inside = [f.function_name for f in frames if f.file_name.endswith(_JAX_ACTIVATIONS)]
+    named = [str(call.params["name"]) for call in calls if "name" in call.params]
+    for candidate in [*inside, *named]:
+        last = candidate.split(".")[-1].strip("_")
+        if last in ACTIVATIONS or last in _OTHER_NAMES or last in _OTHER_FUNCTIONS:
+            return last
+    return primitive
+
+
+def user_line(eqn: Any, calls: list[Any]) -> str:
+    """file:line of the innermost code outside JAX, Flax and this package; empty if unknown."""
+    for call in [eqn, *reversed(calls)]:
+        for frame in _frames(call):
+            if not frame.file_name.startswith(_LIBRARIES):
+                return f"{frame.file_name}:{frame.line_num}"
+    return ""
+
+
+def _frames(eqn: Any) -> list[Any]:
+    """Frames of the Python stack that made `eqn`, innermost first; none if JAX kept none."""
+    traceback = getattr(eqn.source_info, "traceback", None)
+    return list(getattr(traceback, "frames", ()))
