@@ -24,6 +24,7 @@ _HOME = {
     "load_pretrained": "zoo.pretrained",
     "open_source": "zoo.data",
     "predict": "zoo.evaluation",
+    "shape": "zoo.models",
 }
 
 __all__ = ["__version__", *_HOME]  # pyrefly: ignore

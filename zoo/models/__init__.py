@@ -13,6 +13,7 @@ from zoo.models.registry import (
     register_model,
 )
 from zoo.models.resnet import ResNet, ResNetConfig
+from zoo.models.shape import shape
 
 __all__ = [
     "Entry",
@@ -30,6 +31,7 @@ __all__ = [
     "per_location_normalization",
     "register_model",
     "scaled_uniform_orthogonal",
+    "shape",
     "split",
     "suo_delta",
 ]

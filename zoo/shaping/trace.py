@@ -44,22 +44,32 @@ def kernel_graph(
       >>> kernel_graph(module, (1, 224, 224, 3)).nonlinear_depth
       49
     """
+    return Walk().graph(trace(fn_or_module, example_shapes, dtype), len(example_shapes))
+
+
+def trace(
+    fn_or_module: Callable[..., Any] | nnx.Module,
+    example_shapes: tuple[tuple[int, ...], ...],
+    dtype: Any,
+) -> Any:
+    """The closed jaxpr of a network in evaluation mode.
+
+    Its arguments are, for a module, the leaves of `nnx.state(module, nnx.Param)` and of all other
+    state, then the inputs; for a function the inputs only.
+    """
     if not example_shapes:
         raise ValueError("kernel_graph needs the shape of each input, such as (1, 224, 224, 3)")
     inputs = [jax.ShapeDtypeStruct(tuple(shape), dtype) for shape in example_shapes]
-    if isinstance(fn_or_module, nnx.Module):
-        graphdef, state = nnx.split(fn_or_module)
-        abstract = jax.tree.map(_abstract, state)
+    if not isinstance(fn_or_module, nnx.Module):
+        return jax.make_jaxpr(fn_or_module)(*inputs)
+    graphdef, *states = nnx.split(fn_or_module, nnx.Param, ...)
 
-        def apply(state: nnx.State, *inputs: jax.Array) -> Any:
-            module = nnx.merge(graphdef, state)
-            module.eval()
-            return module(*inputs)
+    def apply(states: list[nnx.State], *inputs: jax.Array) -> Any:
+        module = nnx.merge(graphdef, *states)
+        module.eval()
+        return module(*inputs)
 
-        closed = jax.make_jaxpr(apply)(abstract, *inputs)
-    else:
-        closed = jax.make_jaxpr(fn_or_module)(*inputs)
-    return Walk().graph(closed, len(inputs))
+    return jax.make_jaxpr(apply)(jax.tree.map(_abstract, states), *inputs)
 
 
 def _abstract(leaf: Any) -> Any:

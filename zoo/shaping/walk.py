@@ -79,7 +79,7 @@ class Walk:
 
     def _apply(self, eqn: Any, inputs: list[Value]) -> list[Value]:
         name = eqn.primitive.name
-        nested = next((eqn.params[key] for key in _NESTED if key in eqn.params), None)
+        nested = nested_jaxpr(eqn)
         if name == "scan" and not all(isinstance(one, Constant) for one in inputs):
             return self._inside(eqn, lambda: self._scan(eqn, inputs))
         if name != "scan" and nested is not None:
@@ -134,7 +134,7 @@ class Walk:
 
     def _scan(self, eqn: Any, inputs: list[Value]) -> list[Value]:
         """The body once per iteration; weights that are scanned over are new in each."""
-        num_carry, num_scanned = _scan_layout(eqn)
+        num_carry, num_scanned = scan_layout(eqn)
         first = len(inputs) - num_scanned
         consts, carry = inputs[: first - num_carry], inputs[first - num_carry : first]
         scanned = inputs[first:]
@@ -179,7 +179,12 @@ def _shortest(value: float, dtype: np.dtype) -> float:
     return value
 
 
-def _scan_layout(eqn: Any) -> tuple[int, int]:
+def nested_jaxpr(eqn: Any) -> Any:
+    """The jaxpr that a call such as jit, remat, scan or custom_jvp runs; None for a primitive."""
+    return next((eqn.params[key] for key in _NESTED if key in eqn.params), None)
+
+
+def scan_layout(eqn: Any) -> tuple[int, int]:
     """Numbers of carried and of scanned arrays; arguments are constants, carried, scanned.
 
     Read off the shapes, since JAX versions name them differently: an array that is scanned over or
