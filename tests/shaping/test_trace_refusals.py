@@ -7,7 +7,7 @@ from flax import nnx
 from jax import lax
 
 from tests.shaping.test_trace import ACT, WIDTH, W, abstract_net, trace
-from zoo.shaping import NotShapableError, kernel_graph
+from zoo.shaping import DKS, EOC, TAT, NotShapableError, kernel_graph
 
 NORMS = [nnx.BatchNorm, nnx.LayerNorm, nnx.RMSNorm]
 
@@ -66,18 +66,7 @@ REFUSED = {
     "layer norm": (lambda x: x - x.mean(-1, keepdims=True), "reduces over the channels"),
     "batch norm in training": (TrainedBatchNorm(), "combines a signal with its own mean"),
     "standardize": (lambda x: jax.nn.standardize(x), "standardize|reduces over the channels"),
-    # other nonlinearities
-    "relu": (jax.nn.relu, r'relu \(primitive max\); use zoo.ShapedActivation\("relu"\)'),
-    "maximum": (lambda x: jnp.maximum(x, 0), r'use zoo.ShapedActivation\("relu"\)'),
-    "gelu": (jax.nn.gelu, r'gelu .*use zoo.ShapedActivation\("gelu"\)'),
-    "silu": (jax.nn.silu, r'use zoo.ShapedActivation\("silu"\)'),
-    "elu": (jax.nn.elu, r'use zoo.ShapedActivation\("elu"\)'),
-    "leaky relu": (jax.nn.leaky_relu, r'use zoo.ShapedActivation\("leaky_relu"\)'),
-    "tanh": (jnp.tanh, r'primitive tanh; use zoo.ShapedActivation\("tanh"\)'),
-    "sigmoid": (jax.nn.sigmoid, r'use zoo.ShapedActivation\("sigmoid"\)'),
-    "relu6": (jax.nn.relu6, "relu6"),
-    "square": (lambda x: x**2, "nonlinearity that is not marked"),
-    "abs": (jnp.abs, "nonlinearity that is not marked, primitive abs"),
+    # other functions
     "softmax": (jax.nn.softmax, "applies softmax, .*; return the logits"),
     "log softmax": (jax.nn.log_softmax, "applies log_softmax"),
     # joins
@@ -107,6 +96,33 @@ REFUSED = {
 }
 
 
+# Elementwise functions have a graph, so that a network is analysed as it is; no method solves it.
+UNMARKED = {
+    "relu": (jax.nn.relu, r'relu \(primitive max\); use zoo.ShapedActivation\("relu"\)'),
+    "maximum": (lambda x: jnp.maximum(x, 0), r'use zoo.ShapedActivation\("relu"\)'),
+    "gelu": (jax.nn.gelu, r'gelu .*use zoo.ShapedActivation\("gelu"\)'),
+    "silu": (jax.nn.silu, r'use zoo.ShapedActivation\("silu"\)'),
+    "elu": (jax.nn.elu, r'use zoo.ShapedActivation\("elu"\)'),
+    "leaky relu": (jax.nn.leaky_relu, r'use zoo.ShapedActivation\("leaky_relu"\)'),
+    "tanh": (jnp.tanh, r'primitive tanh; use zoo.ShapedActivation\("tanh"\)'),
+    "sigmoid": (jax.nn.sigmoid, r'use zoo.ShapedActivation\("sigmoid"\)'),
+    "relu6": (jax.nn.relu6, "relu6"),
+    "square": (lambda x: x**2, "nonlinearity that is not marked"),
+    "abs": (jnp.abs, "nonlinearity that is not marked, primitive abs"),
+}
+
+
+@pytest.mark.parametrize("method", [DKS(), TAT(), EOC()], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("name", UNMARKED)
+def test_solving_for_an_unmarked_activation_is_refused(name, method):
+    function, message = UNMARKED[name]
+    graph = trace(lambda x: function(hidden(x)))
+    with pytest.raises(NotShapableError, match=message) as caught:
+        method.solve(graph)
+    assert "\n" not in str(caught.value) and "zoo.ShapedActivation" in str(caught.value)
+    assert f"{__file__}:" in str(caught.value) and "after 1 nonlinear" in str(caught.value)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusal_says_what_and_what_to_do(name):
     function, message = REFUSED[name]
@@ -115,7 +131,7 @@ def test_refusal_says_what_and_what_to_do(name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["relu", "shared weights", "gain vector", "layer norm"])
+@pytest.mark.parametrize("name", ["shared weights", "gain vector", "layer norm"])
 def test_refusal_says_where(name):
     function, _ = REFUSED[name]
 
@@ -155,4 +171,4 @@ def test_refusals_inside_a_scan_count_the_layers_before():
         return lax.scan(step, hidden(hidden(x)), W)[0]
 
     with pytest.raises(NotShapableError, match="primitive tanh.*after 3 nonlinear layers"):
-        trace(forward)
+        DKS().solve(trace(forward))

@@ -1,8 +1,10 @@
 """`GraphBuilder`: a kernel graph grown node by node, as a forward pass meets its layers."""
 
+import dataclasses
 import math
 from collections.abc import Iterable
 
+from zoo.shaping.elementwise import Elementwise
 from zoo.shaping.graph import SQUARES_TOLERANCE, Input, KernelGraph, Mix, Node, Nonlinear
 
 
@@ -21,9 +23,9 @@ class GraphBuilder:
         self._nodes: list[Node] = [Input()]
         self.depths = [0]
 
-    def nonlinear(self, source: int) -> int:
-        """Adds one nonlinear layer that reads `source`."""
-        return self._add(Nonlinear(source), self.depths[source] + 1)
+    def nonlinear(self, source: int, function: Elementwise | None = None) -> int:
+        """Adds one nonlinear layer that reads `source`; `function` if it is unmarked."""
+        return self._add(Nonlinear(source, function=function), self.depths[source] + 1)
 
     def mix(self, weights: dict[int, float]) -> int:
         """Adds the sum of `weights[node] * node` over the nodes; the squares are made to add to 1.
@@ -62,9 +64,10 @@ class GraphBuilder:
             last = nodes[source]
             alone = isinstance(node, Nonlinear) and readers[node.source] == 1
             if alone and isinstance(last, Nonlinear) and isinstance(node, Nonlinear):
-                nodes[source] = Nonlinear(last.source, last.times + node.times)
-                names[index] = source
-                continue
+                if last.function == node.function:
+                    nodes[source] = dataclasses.replace(last, times=last.times + node.times)
+                    names[index] = source
+                    continue
             names[index] = len(nodes)
             nodes.append(_renamed(node, names))
         return KernelGraph(tuple(nodes))
@@ -77,7 +80,7 @@ class GraphBuilder:
 
 def _renamed(node: Node, names: dict[int, int]) -> Node:
     if isinstance(node, Nonlinear):
-        return Nonlinear(names[node.source], node.times)
+        return dataclasses.replace(node, source=names[node.source])
     if isinstance(node, Mix):
         return Mix(tuple(names[source] for source in node.sources), node.shares)
     return node

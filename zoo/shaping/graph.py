@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar
 
+from zoo.shaping.elementwise import Elementwise
+
 Subnetworks = Literal["all", "reference"]
 Value = TypeVar("Value")
 
@@ -25,10 +27,15 @@ class Input:
 
 @dataclasses.dataclass(frozen=True)
 class Nonlinear:
-    """`times` nonlinear layers in sequence, applied to node `source`."""
+    """`times` nonlinear layers in sequence, applied to node `source`.
+
+    `function` is what they compute, or None for a `ShapedActivation`, whose constants are not part
+    of the wiring.
+    """
 
     source: int
     times: int = 1
+    function: Elementwise | None = None
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -100,6 +107,12 @@ class KernelGraph:
         """Number of nonlinear layers."""
         return sum(node.times for node in self.nodes if isinstance(node, Nonlinear))
 
+    @functools.cached_property
+    def unmarked(self) -> tuple[Elementwise, ...]:
+        """The nonlinearities that are not `ShapedActivation`, each once, in order."""
+        nodes = (node for node in self.nodes if isinstance(node, Nonlinear))
+        return tuple(dict.fromkeys(node.function for node in nodes if node.function is not None))
+
     def evaluate(self, x: Value, r: Callable[[Value], Value]) -> Value:
         """Value at the output when `x` is fed at the input.
 
@@ -134,8 +147,8 @@ class KernelGraph:
         return max(self.evaluate(x, r), *self._summands_alone(x, r), x)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Nodes as JSON objects; `from_json` is the inverse."""
-        return [{"kind": type(n).__name__, **dataclasses.asdict(n)} for n in self.nodes]
+        """Nodes as JSON objects; `from_json` is the inverse where all activations are marked."""
+        return [_node_to_json(node) for node in self.nodes]
 
     @classmethod
     def from_json(cls, nodes: Iterable[dict[str, Any]]) -> "KernelGraph":
@@ -188,7 +201,19 @@ def _apply(node: Node, values: list[Any], r: Callable[[Any], Any]) -> Any:
     return value
 
 
+def _node_to_json(node: Node) -> dict[str, Any]:
+    fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
+    function = fields.pop("function", None)
+    unmarked = {"function": [function.phi, function.fingerprint]} if function else {}
+    return {"kind": type(node).__name__, **fields, **unmarked}
+
+
 def _node_from_json(fields: dict[str, Any]) -> Node:
+    if "function" in fields:
+        raise ValueError(
+            f"JSON does not hold the function of the unmarked nonlinearity {fields['function'][0]};"
+            " trace the network again"
+        )
     if fields["kind"] == "Nonlinear":
         return Nonlinear(fields["source"], fields["times"])
     if fields["kind"] == "Mix":

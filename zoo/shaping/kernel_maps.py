@@ -12,12 +12,15 @@ import math
 import numpy as np
 
 from zoo.shaping.activation import ShapedActivation
+from zoo.shaping.elementwise import Elementwise
 from zoo.shaping.gaussian import RADIUS, normal_panels
+
+Nonlinearity = ShapedActivation | Elementwise
 
 RELU_MAX_SLOPE = math.pi / (math.pi - 1)  # C'(1) of a relu shifted to C(0) = 0
 
 
-def jet(activation: ShapedActivation, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def jet(activation: Nonlinearity, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(phi_hat, phi_hat', phi_hat'') at `x`; the last leaves out the delta at a kink."""
     slope = () if activation.negative_slope is None else (activation.negative_slope,)
     inner = activation.input_scale * x + activation.input_shift
@@ -30,20 +33,20 @@ def jet(activation: ShapedActivation, x: np.ndarray) -> tuple[np.ndarray, np.nda
     )
 
 
-def q_map(activation: ShapedActivation, q: np.ndarray | float) -> np.ndarray:
+def q_map(activation: Nonlinearity, q: np.ndarray | float) -> np.ndarray:
     """Q(q) = E[phi_hat(sqrt(q) x)^2], x ~ N(0, 1), for q >= 0."""
     x, weights = _scaled_panels(activation, np.sqrt(np.asarray(q, np.float64)))
     return np.sum(weights * jet(activation, x)[0] ** 2, axis=-1)
 
 
-def q_slope(activation: ShapedActivation) -> float:
+def q_slope(activation: Nonlinearity) -> float:
     """Q'(1) = E[x phi_hat(x) phi_hat'(x)]."""
     x, weights = _scaled_panels(activation, np.ones(()))
     value, first, _ = jet(activation, x)
     return float(np.sum(weights * x * value * first))
 
 
-def c_map(activation: ShapedActivation, c: np.ndarray | float) -> np.ndarray:
+def c_map(activation: Nonlinearity, c: np.ndarray | float) -> np.ndarray:
     """C(c) = E[phi_hat(u) phi_hat(v)] / Q(1); u, v ~ N(0, 1) with correlation c in [-1, 1].
 
     Raises:
@@ -54,16 +57,18 @@ def c_map(activation: ShapedActivation, c: np.ndarray | float) -> np.ndarray:
     return _correlate(activation, 0, c)
 
 
-def c_slope(activation: ShapedActivation, c: np.ndarray | float = 1.0) -> np.ndarray:
+def c_slope(activation: Nonlinearity, c: np.ndarray | float = 1.0) -> np.ndarray:
     """C'(c) = E[phi_hat'(u) phi_hat'(v)] / Q(1); the default, c = 1, is what DKS controls.
 
     Raises:
       ValueError: if some |c| > 1.
     """
-    return _correlate(activation, 1, c)
+    slopes = _correlate(activation, 1, c)
+    jumps = isinstance(activation, Elementwise) and activation.jumps
+    return np.where(np.abs(c) == 1, math.inf, slopes) if jumps else slopes
 
 
-def c_curvature(activation: ShapedActivation) -> float:
+def c_curvature(activation: Nonlinearity) -> float:
     """C''(1) = E[phi_hat''(x)^2] / Q(1), infinite where phi has a kink (a slope that jumps)."""
     definition = activation.definition
     if definition.kinked and activation.negative_slope != 1.0:
@@ -83,7 +88,7 @@ def leaky_relu_c_map(negative_slope: float, c: np.ndarray | float) -> np.ndarray
     return c + kink / np.pi * (np.sqrt(1 - c * c) - c * np.arccos(c))
 
 
-def _is_homogeneous(activation: ShapedActivation) -> bool:
+def _is_homogeneous(activation: Nonlinearity) -> bool:
     unshifted = activation.input_shift == 0 and activation.output_shift == 0
     return activation.phi in ("relu", "leaky_relu") and unshifted and activation.input_scale > 0
 
@@ -95,14 +100,12 @@ def _correlation(c: np.ndarray | float) -> np.ndarray:
     return c
 
 
-def _breaks(activation: ShapedActivation) -> np.ndarray:
+def _breaks(activation: Nonlinearity) -> np.ndarray:
     breaks = np.asarray(activation.definition.breaks, np.float64)
     return (breaks - activation.input_shift) / activation.input_scale
 
 
-def _scaled_panels(
-    activation: ShapedActivation, scale: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _scaled_panels(activation: Nonlinearity, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sqrt(q) x for panel nodes x, [..., nodes], and their weights."""
     with np.errstate(divide="ignore", invalid="ignore"):
         splits = np.nan_to_num(_breaks(activation) / scale[..., None])
@@ -110,14 +113,14 @@ def _scaled_panels(
     return scale[..., None] * x, weights
 
 
-def _correlate(activation: ShapedActivation, order: int, c: np.ndarray | float) -> np.ndarray:
+def _correlate(activation: Nonlinearity, order: int, c: np.ndarray | float) -> np.ndarray:
     """E[phi_hat^(order)(u) phi_hat^(order)(v)] / Q(1) for each c."""
     c = _correlation(c)
     products = [_correlate_one(activation, order, one) for one in c.ravel()]
     return np.reshape(products, c.shape) / q_map(activation, 1.0)
 
 
-def _correlate_one(activation: ShapedActivation, order: int, c: float) -> float:
+def _correlate_one(activation: Nonlinearity, order: int, c: float) -> float:
     """E[f(x) f(c x + s y)], f = phi_hat^(order), s = sqrt(1 - c^2), as an iterated integral."""
     breaks = _breaks(activation)
     s = math.sqrt((1 - c) * (1 + c))

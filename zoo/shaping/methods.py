@@ -14,6 +14,7 @@ from zoo.shaping.solve import solve_dks, solve_dks_leaky_relu, solve_dks_relu, s
 from zoo.shaping.targets import (
     UnreachableTargetError,
     advice,
+    check_marked,
     local_curvature,
     local_negative_slope,
     local_slope,
@@ -218,8 +219,9 @@ class EOC:
     def solve(
         self, graph: KernelGraph | int, *, subnetworks: Subnetworks = "all"
     ) -> ShapedActivation:
-        """sqrt(2) relu, whatever the graph."""
-        del graph, subnetworks
+        """sqrt(2) relu, whatever the graph; NotShapableError for unmarked activations."""
+        check_marked(_as_graph(graph))
+        del subnetworks
         return ShapedActivation(self.activation, output_scale=math.sqrt(2))
 
 

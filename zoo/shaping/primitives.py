@@ -1,5 +1,6 @@
 """What each JAX primitive does to a signal: nothing, scale it, add signals, or break the theory."""
 
+import dataclasses
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -26,6 +27,11 @@ _KEEP = frozenset(
     "sharding_constraint device_put split reduce_max reduce_window_max pvary reshard mesh_cast "
     "layout_constraint".split()
 )  # fmt: skip
+# Of these the elements stay where they are.
+IN_PLACE = frozenset(
+    "convert_element_type reduce_precision copy copy_p stop_gradient optimization_barrier name "
+    "sharding_constraint device_put pvary reshard mesh_cast layout_constraint".split()
+)
 _SELECT = frozenset({"slice", "dynamic_slice", "gather"})
 _MEAN = frozenset({"reduce_sum", "reduce_window_sum"})
 AFFINE = frozenset({"dot_general", "conv_general_dilated"})
@@ -200,8 +206,10 @@ def _keep(name: str, inputs: Sequence[Value], eqn: Any) -> Signal:
         raise PrimitiveError(f"indexes or pads with a signal ({name}), for which there is no map")
     term = single(inputs[0])
     _check_channels(name, eqn)
-    if name not in _MEAN:
+    if name in IN_PLACE:
         return Signal((term,))
+    if name not in _MEAN:
+        return Signal((dataclasses.replace(term, origin=object()),))
     weight = term.weight * _averaged_over(eqn)
     return Signal((Term(term.node, weight, term.layers, term.precision, is_mean=True),))
 

@@ -13,7 +13,7 @@ _JAX_ACTIVATIONS = "jax/_src/nn/functions.py"
 _LIBRARIES = tuple(str(Path(file).parent) for file in (jax.__file__, flax.__file__, __file__))
 _OTHER_NAMES = {"soft_sign": "softsign", "logistic": "sigmoid", "max": "relu"}
 # Elementwise primitives, alone or as part of an activation function.
-_NONLINEAR = frozenset(
+NONLINEAR = frozenset(
     "max min abs sign exp exp2 expm1 log log1p tanh logistic erf erfc erf_inv sin cos tan asin "
     "acos atan atan2 sinh cosh asinh acosh atanh sqrt rsqrt cbrt pow integer_pow square floor "
     "ceil round clamp gt ge lt le eq ne and or not".split()
@@ -56,7 +56,7 @@ def _reason(error: ValueError, eqn: Any, calls: list[Any], frames: list[Any]) ->
             "selects elements of a signal (select_n), as dropout in training and masks do; trace "
             "it in evaluation mode, and write activations as zoo.ShapedActivation"
         )
-    if name in _NONLINEAR or function != name:
+    if name in NONLINEAR or function != name:
         known = _OTHER_NAMES.get(function, function)
         use = f'zoo.ShapedActivation("{known if known in ACTIVATIONS else "softplus"}")'
         label = f"primitive {name}" if function == name else f"{function} (primitive {name})"
@@ -68,6 +68,12 @@ def _reason(error: ValueError, eqn: Any, calls: list[Any], frames: list[Any]) ->
         f"{text}, which has no kernel map; build the network from dense layers, convolutions, "
         "zoo.ShapedActivation, pooling, normalised sums and concatenations"
     )
+
+
+def activation_name(eqn: Any, calls: list[Any]) -> str:
+    """Name of the activation function that the equation is part of, else of its primitive."""
+    frames = [frame for call in [*calls, eqn] for frame in _frames(call)]
+    return _function_name(eqn.primitive.name, calls, frames)
 
 
 def _function_name(primitive: str, calls: list[Any], frames: list[Any]) -> str:

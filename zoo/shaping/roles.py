@@ -9,12 +9,9 @@ from typing import Any
 
 from jax.extend.core import Literal
 
+from zoo.shaping.primitives import IN_PLACE
 from zoo.shaping.walk import nested_jaxpr, scan_layout
 
-_SAME = frozenset(
-    "convert_element_type reduce_precision copy copy_p stop_gradient optimization_barrier name "
-    "sharding_constraint device_put pvary reshard mesh_cast layout_constraint".split()
-)
 _SUMS = frozenset({"add", "sub", "add_any"})
 
 
@@ -222,7 +219,7 @@ def _moved(eqn: Any, axes: tuple[int | None, ...]) -> tuple[int | None, ...] | N
     """Axes after `eqn`, or None if it is no mere rearrangement."""
     name, params = eqn.primitive.name, eqn.params
     before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    if name in _SAME:
+    if name in IN_PLACE:
         return axes
     if name == "transpose":
         return tuple(axes[i] for i in params["permutation"])

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from zoo.shaping.builder import GraphBuilder
+from zoo.shaping.elementwise import Program
 from zoo.shaping.graph import SQUARES_TOLERANCE
 
 Layers = frozenset[object]
@@ -60,6 +61,7 @@ class Term:
       layers: weights of the affine layer last passed since the node; None if there was none.
       precision: relative rounding error of `weight`.
       is_mean: whether it was averaged over locations or examples.
+      origin: identity of the array this is a multiple of, element by element.
     """
 
     node: int
@@ -67,6 +69,7 @@ class Term:
     layers: Layers | None = None
     precision: float = 0.0
     is_mean: bool = False
+    origin: object = dataclasses.field(default_factory=object, compare=False, repr=False)
 
     @property
     def tolerance(self) -> float:
@@ -98,7 +101,31 @@ class Signal:
         return Signal(tuple(terms), self.where)
 
 
-Value = Constant | Raw | Signal | Stacked
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pending:
+    """An elementwise function of a signal that may go on; an affine operation makes it a node.
+
+    Attributes:
+      term: what it is a function of; its weight is part of `program`.
+      program: the function.
+      scale: number that multiplies it.
+      called: name of the first nonlinear part; empty if there was none yet.
+      refusal: why it cannot be shaped, in one sentence.
+    """
+
+    term: Term
+    program: Program
+    scale: float
+    called: str
+    refusal: str
+
+    @property
+    def whole(self) -> Program:
+        """The function with its scale."""
+        return self.program.scaled(self.scale)
+
+
+Value = Constant | Raw | Signal | Stacked | Pending
 
 
 def normalised(signal: Signal, builder: GraphBuilder) -> Signal:

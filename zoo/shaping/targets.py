@@ -10,6 +10,7 @@ from collections.abc import Callable
 from scipy.optimize import brentq
 
 from zoo.shaping.graph import KernelGraph, Subnetworks
+from zoo.shaping.refusals import NotShapableError
 
 _HUGE = 1e300  # stands for overflow while the slope search brackets
 _MAX_NAMED_DEPTH = 100_000  # of leaky ReLUs, where a step is one formula
@@ -136,7 +137,18 @@ def _floor(value: float) -> float:
     return math.floor(value * 1e4) / 1e4
 
 
+def check_marked(graph: KernelGraph) -> None:
+    """Refuses a graph with activations that are not `ShapedActivation`.
+
+    Raises:
+      NotShapableError: names the first, where it stands, and what to use for it.
+    """
+    if graph.unmarked:
+        raise NotShapableError(graph.unmarked[0].refusal)
+
+
 def _check_depth(graph: KernelGraph) -> None:
+    check_marked(graph)
     if not graph.num_nonlinear:
         raise UnreachableTargetError(
             "the network has no nonlinear layer to shape; apply a zoo.ShapedActivation between its "

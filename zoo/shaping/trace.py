@@ -23,8 +23,10 @@ def kernel_graph(
     """The kernel graph of a network, traced from its forward pass in evaluation mode.
 
     Everything before the first weight is preprocessing; the theory starts at its result. Weights
-    are taken to be random with zero biases, as at initialisation. Of the activations only
-    `ShapedActivation` is known, whatever its constants are. Channels are the last axis.
+    are taken to be random with zero biases, as at initialisation. A `ShapedActivation` is a
+    nonlinear layer whatever its constants are; any other elementwise function of one signal between
+    affine operations is one too, integrated as it stands and listed in `KernelGraph.unmarked`: such
+    a network can be analysed, but not solved for. Channels are the last axis.
 
     Args:
       fn_or_module: an NNX module, concrete or abstract (`nnx.eval_shape`), or a function of the
@@ -37,7 +39,7 @@ def kernel_graph(
 
     Raises:
       NotShapableError: in one sentence, with the place, for whatever has no kernel map: sums that
-        are not normalised, normalisation layers, other activations, attention, ...
+        are not normalised, normalisation layers, gates, attention, ...
 
     Example:
       >>> module = nnx.eval_shape(lambda: MyNetwork(rngs=nnx.Rngs(0)))

@@ -9,11 +9,14 @@ import numpy as np
 from jax.extend.core import Literal
 
 from zoo.shaping.builder import GraphBuilder
+from zoo.shaping.elementwise import Elementwise, elementwise
 from zoo.shaping.graph import KernelGraph
+from zoo.shaping.pending import SUMS, continued
 from zoo.shaping.primitives import AFFINE, PrimitiveError, constant_result, signal_result
 from zoo.shaping.refusals import NotShapableError, refusal, user_line
 from zoo.shaping.signals import (
     Constant,
+    Pending,
     Raw,
     Signal,
     Stacked,
@@ -39,6 +42,8 @@ class Walk:
         self.calls: list[Any] = []
         self._identities: dict[int, tuple[Any, object]] = {}
         self._base_scale: dict[object, float] = {}
+        self._functions: dict[tuple[Any, ...], Elementwise] = {}
+        self._nodes: dict[tuple[Pending, bool], Signal] = {}
 
     def graph(self, closed: Any, num_inputs: int) -> KernelGraph:
         """Graph of `closed`, whose last `num_inputs` arguments are the network's inputs."""
@@ -52,7 +57,7 @@ class Walk:
                 f"the network returns {len(live)} arrays that depend on its input; trace a "
                 "function that returns one"
             )
-        if not isinstance(live[0], Signal | Raw):
+        if not isinstance(live[0], Signal | Raw | Pending):
             raise NotShapableError("the network returns the stacked outputs of a scan; return one")
         try:
             return self.builder.graph(single(self._as_signal(live[0])).node)
@@ -101,9 +106,18 @@ class Walk:
             return constant_result(name, constants, eqn)
         if any(isinstance(one, Stacked) for one in inputs):
             raise PrimitiveError("reads the stacked outputs of a scan; carry the signal instead")
-        if name != "shaped_activation" and not any(isinstance(one, Signal) for one in inputs):
+        live = any(isinstance(one, Signal | Pending) for one in inputs)
+        if name != "shaped_activation" and not live:
             return self._preprocess(name, inputs, constants)
-        signals = [one if isinstance(one, Constant) else self._as_signal(one) for one in inputs]
+        read = [self._as_signal(one) if isinstance(one, Raw) else one for one in inputs]
+        depth = max(map(self._depth, read))
+        pending = continued(name, read, eqn, self.calls, depth)
+        if pending is not None:
+            return pending
+        keep_scale = name in SUMS
+        signals = [
+            self._finished(one, keep_scale) if isinstance(one, Pending) else one for one in read
+        ]
         result = signal_result(name, signals, eqn, self.builder)
         if name in ("add", "sub", "add_any") and len(result.terms) > 1:
             return Signal(result.terms, user_line(eqn, self.calls))
@@ -128,9 +142,27 @@ class Walk:
         """
         if isinstance(value, Signal):
             return value
+        if isinstance(value, Pending):
+            return self._finished(value, keep_scale=False)
         assert isinstance(value, Raw)
         base = self._base_scale.get(value.root, value.scale)
         return Signal((Term(self.builder.input, value.scale / base if base else 0.0),))
+
+    def _finished(self, value: Pending, keep_scale: bool) -> Signal:
+        """The node of an unmarked nonlinearity; a sum keeps its factor as the summand's weight."""
+        key = (value, keep_scale)
+        if key in self._nodes:
+            return self._nodes[key]
+        if not value.called:
+            raise NotShapableError(value.refusal)
+        program = value.program if keep_scale else value.whole
+        function = self._functions.get(program.signature)
+        if function is None:
+            function = elementwise(program, value.called, value.refusal)
+            self._functions[program.signature] = function
+        node = self.builder.nonlinear(value.term.node, function)
+        self._nodes[key] = Signal((Term(node, value.scale if keep_scale else 1.0),))
+        return self._nodes[key]
 
     def _scan(self, eqn: Any, inputs: list[Value]) -> list[Value]:
         """The body once per iteration; weights that are scanned over are new in each."""
@@ -138,7 +170,7 @@ class Walk:
         first = len(inputs) - num_scanned
         consts, carry = inputs[: first - num_carry], inputs[first - num_carry : first]
         scanned = inputs[first:]
-        if any(isinstance(one, Signal | Stacked) for one in scanned):
+        if any(isinstance(one, Signal | Pending | Stacked) for one in scanned):
             error = PrimitiveError("scans over the elements of a signal; carry the signal instead")
             raise refusal(error, eqn, self.calls, max(self._depth(one) for one in scanned))
         stacks: list[Value] = []
@@ -163,6 +195,8 @@ class Walk:
         return Constant(None, frozenset([identity]))
 
     def _depth(self, value: Value) -> int:
+        if isinstance(value, Pending):
+            return self.builder.depths[value.term.node]
         if not isinstance(value, Signal):
             return 0
         return max(self.builder.depths[term.node] for term in value.terms)
@@ -207,4 +241,4 @@ def _slice(value: Value) -> Value:
 
 
 def _stack(value: Value) -> Value:
-    return Stacked() if isinstance(value, Signal) else value
+    return Stacked() if isinstance(value, Signal | Pending) else value
