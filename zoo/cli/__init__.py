@@ -136,7 +136,9 @@ def _fail(error: BaseException, sentence: str, code: int, debug: bool) -> int:
 
 
 def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message in one line; the lines of a list become its clauses."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines).replace(":;", ":") or type(error).__name__
 
 
 def _unboxed(text: str) -> str:

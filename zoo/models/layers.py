@@ -36,9 +36,7 @@ def scaled_uniform_orthogonal(
     Source: arXiv 2110.01765, "scaled uniform orthogonal"; arXiv 1312.6120 for the QR sampling.
     """
     inputs, outputs = shape
-    tall = (max(shape), min(shape))
-    q, r = jnp.linalg.qr(jax.random.normal(key, tall, jnp.float32))
-    q = q * jnp.sign(jnp.diagonal(r))
+    q = _orthonormal_columns(key, max(shape), min(shape))
     q = q if inputs >= outputs else q.T
     return (q * max(1.0, (outputs / inputs) ** 0.5)).astype(dtype)
 
@@ -152,6 +150,19 @@ def per_location_normalization(images: jax.Array) -> jax.Array:
     images = images.astype(jnp.float32)  # the mean square of a pixel does not fit bfloat16
     extended = jnp.concatenate([images, jnp.ones_like(images[..., :1])], axis=-1)
     return extended * lax.rsqrt(jnp.mean(extended**2, axis=-1, keepdims=True))
+
+
+def _orthonormal_columns(key: jax.Array, rows: int, columns: int) -> jax.Array:
+    """Haar-uniform: the Q of a Gaussian matrix G = Q R whose R has a positive diagonal."""
+    gaussian = jax.random.normal(key, (rows, columns), jnp.float32)
+    with jax.default_matmul_precision("highest"):
+        if rows >= 2 * columns:
+            # R is the Cholesky factor of G^T G. The condition of a G this tall is below 6, so
+            # that float32 keeps its digits, and it takes a tenth of a QR's time on CPU.
+            lower = jnp.linalg.cholesky(gaussian.T @ gaussian)
+            return jax.scipy.linalg.solve_triangular(lower, gaussian.T, lower=True).T
+        q, r = jnp.linalg.qr(gaussian)
+        return q * jnp.sign(jnp.diagonal(r))
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
