@@ -12,6 +12,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 
+class MissingSplitError(ValueError):
+    """A data set without the split that was asked for."""
+
+
 class Record(NamedTuple):
     """One example: `image` [height, width, channels] uint8 with 1 or 3 channels, and its label."""
 
