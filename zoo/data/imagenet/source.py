@@ -41,7 +41,7 @@ class ImageNetSource:
     ) -> None:
         self.name, self.split, self.layout = name, split, listing.layout
         self.store: Store = listing.store
-        self.labels_from = listing.labels_from
+        self.labels_from, self._comparable = listing.labels_from, listing.comparable
         self.labels = listing.labels
         self.classes = wnids()
         self.allowed = None if allowed is None else tuple(allowed)
@@ -54,9 +54,11 @@ class ImageNetSource:
     @property
     def real(self) -> list[list[int]] | None:
         """ReaL labels of each example where all are official validation images, else None."""
+        if self.split != "val" or not self._comparable:
+            return None
         numbers = [val_number(name) for name in self.store.names]
-        known = real_labels() if self.name == NAME else []
-        found = [known[number - 1] for number in numbers if number is not None and known]
+        known = real_labels()
+        found = [known[number - 1] for number in numbers if number is not None]
         return found if len(found) == len(numbers) else None
 
     def __len__(self) -> int:
