@@ -2,14 +2,11 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import json_from_8_devices
 from tests.data.conftest import imagenet_tars as imagenet_tars
 from tests.data.imagenet.conftest import forms as forms
 from tests.weights import tiny_model
@@ -37,16 +34,7 @@ print(json.dumps([[r.correct1, r.correct5, r.real_correct, r.real_n, r.n] for r 
 
 def test_counts_are_the_same_in_every_form_and_on_1_2_and_8_devices(forms, tmp_path):
     prepare_imagenet(forms["tars"], tmp_path / "packed", splits=("val",), shard_examples=15)
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, forms["tars"], tmp_path / "packed"],
-        check=True,
-        capture_output=True,
-        cwd=REPOSITORY,
-        env={**os.environ, **flags},
-        timeout=120,
-    )
-    results = json.loads(done.stdout.splitlines()[-1])
+    results = json_from_8_devices(CODE, forms["tars"], tmp_path / "packed")
     assert [result[4] for result in results] == [40] * 3
     assert results.count(results[0]) == 3
 

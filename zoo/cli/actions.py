@@ -84,7 +84,7 @@ def predict(command: commands.Predict) -> Output:
     lines = [
         f"{answer['file']}: "
         + ", ".join(
-            f"{guess['class']} {100 * guess['probability']:.1f} %" for guess in answer["top"]
+            f"{guess['name']} {100 * guess['probability']:.1f} %" for guess in answer["top"]
         )
         for answer in answers
     ]

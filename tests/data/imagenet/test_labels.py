@@ -41,3 +41,8 @@ def test_only_official_names_have_numbers():
     assert labels.val_number("x/ILSVRC2012_val_00050000.JPEG") == 50000
     for name in ("ILSVRC2012_val_00050001.JPEG", "ILSVRC2012_val_1.JPEG", "n01440764_1.JPEG"):
         assert labels.val_number(name) is None
+
+
+def test_wordnet_ids_have_readable_names():
+    assert labels.readable("n01440764") == "tench"
+    assert [labels.readable(name) for name in ("cat", "n00000000")] == ["cat", "n00000000"]

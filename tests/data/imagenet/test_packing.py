@@ -170,7 +170,11 @@ def test_a_missing_shard_is_named_when_opened_and_a_changed_one_when_read(packed
     with pytest.raises(BadImageError, match=rf"{shard.name} record \d+.*the shard is damaged"):
         for index in range(len(source)):
             source[index]
-    assert any(shard.name in p for p in check_imagenet(root, partial=True).all_problems)
+    (root / "extra.array_record").touch()
+    problems = check_imagenet(root, partial=True).all_problems
+    assert len(problems) == 3  # the changed shard, its undecodable image, and the extra one
+    assert sum(shard.name in problem for problem in problems) == 2
+    assert any("1 shards are not in the manifest, first extra.array_record" in p for p in problems)
     with shard.open("ab") as file:
         file.write(b"more")
     with pytest.raises(ValueError, match=f"{shard.name} has .* bytes, the manifest says"):

@@ -124,6 +124,7 @@ def check_imagenet(
         chosen = np.arange(size, dtype=np.int64) * len(source) // size
         looked = look_at(source, split, chosen, workers, progress)
         splits[split] = _report(source, split, looked, found)
+    problems += _extra_shards(root)
     if not splits and not problems:
         problems, notes = [note.split(": ", 1)[1] for note in notes[:1]], []
     return DataCheck(str(root), splits, tuple(problems), tuple(notes))
@@ -188,6 +189,23 @@ def _file_problems(root: Path, split: str, everything: bool, partial: bool) -> l
             if hashlib.file_digest(file, "md5").hexdigest() != md5:
                 return [f"{split}: {archive} has not the published MD5 sum {md5}; get it again"]
     return []
+
+
+def _extra_shards(root: Path) -> list[str]:
+    """Shards beside those of the manifest: traces of a copy that mixes two preparations."""
+    if not has_manifest(root):
+        return []
+    try:
+        splits = read_manifest(root).values()
+    except ValueError:
+        return []  # reported for each split
+    known = {shard.file for split in splits for shard in split.shards}
+    extra = sorted(path.name for path in root.glob("*.array_record") if path.name not in known)
+    if not extra:
+        return []
+    return [
+        f"{len(extra)} shards are not in the manifest, first {extra[0]}; remove or replace them"
+    ]
 
 
 def _misfiled(source: ImageNetSource, split: str) -> list[str]:

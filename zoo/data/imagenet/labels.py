@@ -15,6 +15,7 @@ import numpy as np
 
 TRAIN_IMAGES, VAL_IMAGES = 1_281_167, 50_000
 
+_WNID = re.compile(r"n\d{8}$")
 _VAL_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.[A-Za-z]+$")
 
 
@@ -32,6 +33,12 @@ def class_names() -> tuple[str, ...]:
 def label_of_wnid() -> dict[str, int]:
     """WordNet id -> label."""
     return {wnid: label for label, wnid in enumerate(wnids())}
+
+
+def readable(name: str) -> str:
+    """The first name of a class given by its WordNet id, such as "tench"; others as they are."""
+    label = label_of_wnid().get(name) if _WNID.match(name) else None
+    return name if label is None else class_names()[label].partition(",")[0]
 
 
 @functools.cache
