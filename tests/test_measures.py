@@ -54,6 +54,10 @@ def test_wilson_intervals_are_those_of_newcombe(correct, n, low, high):
     assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-5)
 
 
+def test_wilson_interval_reaches_the_ends_exactly():
+    assert wilson_interval(0, 125)[0] == 0 and wilson_interval(125, 125)[1] == 1
+
+
 def test_wilson_interval_ends_where_the_score_test_does():
     low, high = wilson_interval(38065, 50000)
     for p in (low, high):

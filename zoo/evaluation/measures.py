@@ -35,7 +35,8 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     p, shrink = correct / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / shrink
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the bound is exact; the difference would leave a rounding error.
+    return 0.0 if correct == 0 else centre - half, 1.0 if correct == n else centre + half
 
 
 def real_counts(predicted: np.ndarray, valid: Sequence[Sequence[int]]) -> tuple[int, int]:
