@@ -28,6 +28,7 @@ FENCES = {
     "sklearn": "data",
     "optax": "training finetuning",
     "pooch": "data pretrained",
+    "array_record": "data/imagenet",
 }
 NEVER = ("tensorflow", "torch")
 MODULES = sorted((REPOSITORY / "zoo").rglob("*.py"))

@@ -1,8 +1,8 @@
 """The command `zoo`: parse, call one public function, print, and end with a telling exit code.
 
 With `--json` the last line of standard output is one JSON value; all else goes to standard error.
-Exit codes: 0 done, 2 a mistake of the user's (one line says which), 6 training became non-finite,
-75 stopped by SIGTERM with the state saved, 130 interrupted.
+Exit codes: 0 done, 1 a check found problems, 2 a mistake of the user's (one line says which),
+6 training became non-finite, 75 stopped by SIGTERM with the state saved, 130 interrupted.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from zoo.cli import actions, commands
+from zoo.cli import actions, commands, data_commands
 from zoo.cli.information import info
 from zoo.cli.text import Output
 
@@ -32,6 +32,7 @@ _ACTIONS = {
     "train": (commands.Command, actions.train),
     "finetune": (commands.Finetune, actions.finetune),
     "env": (commands.Env, actions.env),
+    "data": (data_commands.Data, data_commands.data),
 }
 _DESCRIPTION = """Deep networks without shortcuts or normalisation: load, evaluate, fine-tune.
 
@@ -53,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             output = _ACTIONS[name][1](command)
         _print(output, as_json=command.json)
-        return 0
+        return output.exit_code
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     except BrokenPipeError:
@@ -101,7 +102,8 @@ def _parse(args: list[str]) -> tuple[str, Any]:
         if stop.code in (0, None):
             raise
         raise ValueError(_unboxed(complaint.getvalue())) from None
-    return next(key for key, kind in kinds.items() if type(command) is kind), command
+    name = next(key for key, kind in kinds.items() if type(command) is kind)
+    return name, command.action if isinstance(command, data_commands.Data) else command
 
 
 def _train_command(args: list[str]) -> type[commands.Command]:
