@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from zoo.cli import actions, commands, data_commands
+from zoo.cli import actions, commands, data_commands, weights
 from zoo.cli.information import info
 from zoo.cli.text import Output
 
@@ -31,6 +31,9 @@ _ACTIONS = {
     "predict": (commands.Predict, actions.predict),
     "train": (commands.Command, actions.train),
     "finetune": (commands.Finetune, actions.finetune),
+    "download": (weights.Download, weights.download),
+    "cache": (weights.Cache, weights.cache),
+    "export": (weights.Export, weights.export),
     "env": (commands.Env, actions.env),
     "data": (data_commands.Data, data_commands.data),
 }

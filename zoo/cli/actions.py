@@ -11,7 +11,10 @@ from typing import Any
 from zoo.cli import commands
 from zoo.cli.text import Output, accuracies, fields, text
 
-_VARIABLES = ("ZOO_CHECKPOINTS", "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
+_VARIABLES = (
+    "ZOO_CHECKPOINTS", "ZOO_CACHE", "ZOO_URL", "ZOO_OFFLINE",
+    "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR",
+)  # fmt: skip
 
 
 def list_ids(command: commands.List) -> Output:

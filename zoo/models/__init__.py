@@ -1,5 +1,6 @@
 """Networks: layers, families, and the registry that builds them by id."""
 
+from zoo.models.chain import Layer, NotAChainError, chain_of
 from zoo.models.layers import per_location_normalization, scaled_uniform_orthogonal, suo_delta
 from zoo.models.network import FeatureInfo, Network
 from zoo.models.parameters import Params, merge, split
@@ -17,11 +18,14 @@ from zoo.models.resnet import ResNet, ResNetConfig
 __all__ = [
     "Entry",
     "FeatureInfo",
+    "Layer",
     "Network",
+    "NotAChainError",
     "Params",
     "ResNet",
     "ResNetConfig",
     "UnknownModelError",
+    "chain_of",
     "create_model",
     "graph_of",
     "list_models",
