@@ -30,7 +30,7 @@ class ModelConfig:
       dropout_rate: before the head.
       remat: recompute blocks in the backward pass.
       scan: run equal blocks as one scanned block; None decides by backend.
-      input_norm: "per_location" or "none".
+      input_norm: "per_location" or "none"; None is the model's own.
     """
 
     arch: str = "vanilla_resnet50_tat_lrelu"
@@ -42,7 +42,7 @@ class ModelConfig:
     dropout_rate: float = 0.0
     remat: bool = False
     scan: bool | None = None
-    input_norm: str = "per_location"
+    input_norm: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

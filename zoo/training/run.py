@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from zoo.data import Source, TrainPipeline, limit, open_source, subset
-from zoo.models import Network, Params, create_model, merge, overrides_of, split
+from zoo.models import Network, Params, create_model, merge, overrides_of, split, statistics_of
 from zoo.shaping import ShapedActivation
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
@@ -192,7 +192,9 @@ def prepare(
     model = _create(config, classes, activation, abstract=True)
     graphdef, params = split(model)
     selects = trainable or functools.partial(_matches, re.compile(config.trainable))
-    trained = frozenset(name for name in params if selects(name))
+    selected = frozenset(name for name in params if selects(name))
+    statistics = selected & statistics_of(model)
+    trained = selected - statistics
     if not trained:
         raise ConfigError(
             f"trainable={config.trainable!r} selects no parameter of {config.model.arch}; the "
@@ -205,7 +207,7 @@ def prepare(
         pipeline=_pipeline(config, source),
         eval_source=_source(config, config.eval.split, config.eval.limit),
         model=model,
-        train_step=TrainStep(config, graphdef, classes, schedule, trained),
+        train_step=TrainStep(config, graphdef, classes, schedule, trained, statistics),
         mesh=make_mesh(config.mesh),
         total_steps=total,
     )
@@ -218,7 +220,9 @@ def _create(
     *,
     abstract: bool = False,
 ) -> Network:
-    options = {**dataclasses.asdict(config.model), "num_classes": num_classes}
+    options: dict[str, Any] = {**dataclasses.asdict(config.model), "num_classes": num_classes}
+    if options["input_norm"] is None:
+        del options["input_norm"]
     return create_model(
         options.pop("arch"),
         **options,

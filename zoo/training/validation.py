@@ -54,8 +54,11 @@ def _model(config: TrainConfig) -> Iterator[str]:
     yield from _one_of("model.arch", model.arch, list_models(), show_all=False)
     yield from _above("model.num_classes", model.num_classes, 1)
     for name in ("stem", "width", "dtype", "param_dtype", "dropout_rate", "input_norm"):
+        value = getattr(model, name)
+        if name == "input_norm" and value is None:
+            continue
         try:  # one field at a time, so that each mistake is a sentence of its own
-            ResNetConfig(50, **{name: getattr(model, name)})
+            ResNetConfig(50, **{name: value})
         except ValueError as error:
             yield f"model.{error}"
 
