@@ -79,7 +79,7 @@ def _cifar10() -> TrainConfig:
     return TrainConfig(
         epochs=100,
         model=ModelConfig(stem="cifar", width=_WIDTH, dtype="bfloat16"),
-        data=DataConfig("cifar10", batch_size=256),
+        data=DataConfig("cifar10", batch_size=256, resident=True),
         preprocessing=Preprocessing(
             (32, 32), mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)
         ),
@@ -95,7 +95,7 @@ def _cifar10() -> TrainConfig:
 def _tiny_imagenet() -> TrainConfig:
     return dataclasses.replace(
         _cifar10(),
-        data=DataConfig("folder:tiny-imagenet-64", batch_size=256),
+        data=DataConfig("folder:tiny-imagenet-64", batch_size=256, resident=True),
         preprocessing=Preprocessing((64, 64)),
         augmentation=Augmentation(crop_padding=8, flip=True),
         eval=EvalConfig(every_steps=2000, split="val", batch_size=400),

@@ -172,7 +172,7 @@ def _train(
     reporter.say("compiling the training step")
     step, compile_seconds = run.compile()
     reporter.begin(start, compile_seconds)
-    with stop, prefetched(run.pipeline.batches(start)) as batches:
+    with stop, prefetched(run.batches(start)) as batches:
         for done in range(start + 1, last + 1):
             batch = run.place(next(batches))
             with jax.transfer_guard("disallow"):
