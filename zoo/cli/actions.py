@@ -96,12 +96,13 @@ def predict(command: commands.Predict) -> Output:
 
 def train(command: Any) -> Output:
     """Training from a configuration."""
-    from zoo.training import fit
+    from zoo.training import fit, parse_duration
 
     result = fit(
         command.settings,
         command.workdir,
         resume=command.resume,
+        time_budget=None if command.time_budget is None else parse_duration(command.time_budget),
         allow_config_change=command.allow_config_change,
         allow_data_change=command.allow_data_change,
     )

@@ -8,10 +8,12 @@ from tyro.conf import Positional, arg
 _RESUME_HELP = "auto: go on or start; required: only go on; never: only start"
 _CHANGE_HELP = "go on although the configuration differs from the run's"
 _DATA_HELP = "digits, cifar10, cifar100, imagenet2012, folder:PATH or tfds:NAME"
+_BUDGET_HELP = "save and stop after this long, such as 90s, 9m or 1h; the same command goes on"
 _TRAIN_HELP = """Train a model from a configuration file.
 
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/short --steps 100
+$ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits --time-budget 9m
 """
 _STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
 
@@ -130,6 +132,7 @@ def train_command(config_type: type, config: Any) -> type[Command]:
         ("workdir", Annotated[str, arg(help="run directory; a run that was stopped goes on")]),
         ("settings", settings, dataclasses.field(default=config)),
         ("resume", Annotated[Literal["auto", "required", "never"], arg(help=_RESUME_HELP)], "auto"),
+        ("time_budget", Annotated[str | None, arg(help=_BUDGET_HELP)], None),
         ("allow_config_change", Annotated[bool, arg(help=_CHANGE_HELP)], False),
         ("allow_data_change", Annotated[bool, arg(help="the same for the data")], False),
     ]

@@ -3,7 +3,7 @@
 from zoo.models.chain import Layer, NotAChainError, chain_of
 from zoo.models.layers import per_location_normalization, scaled_uniform_orthogonal, suo_delta
 from zoo.models.network import FeatureInfo, Network
-from zoo.models.parameters import Params, merge, split
+from zoo.models.parameters import Params, merge, split, statistics_of, train_statistics
 from zoo.models.registry import (
     Entry,
     UnknownModelError,
@@ -13,7 +13,8 @@ from zoo.models.registry import (
     overrides_of,
     register_model,
 )
-from zoo.models.resnet import ResNet, ResNetConfig
+from zoo.models.resnet import ResNet
+from zoo.models.resnet_config import ResNetConfig
 
 __all__ = [
     "Entry",
@@ -35,5 +36,7 @@ __all__ = [
     "register_model",
     "scaled_uniform_orthogonal",
     "split",
+    "statistics_of",
     "suo_delta",
+    "train_statistics",
 ]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 
 from zoo.checkpoint import load_weights, read_checkpoint, read_record
+from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Network, Params, create_model, merge, overrides_of, split
 from zoo.pretrained.manifest import MANIFEST, WEIGHTS, Manifest
@@ -164,7 +165,7 @@ def _build(where: str, about: Mapping[str, Any], read_params: Callable[[Any], Pa
 
 
 def _check(model: Network, manifest: Manifest, folder: Path) -> None:
-    count = sum(array.size for array in split(model)[1].values())
+    count = count_params(model)
     if count != manifest.params:
         raise ManifestError(f"{folder}: {count} parameters, the manifest says {manifest.params}")
     if len(manifest.classes) != model.config.num_classes:
