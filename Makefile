@@ -20,8 +20,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 demo: venv
 	$(BIN)/python tools/demo.py --out demo
 
+# The second run repeats what touches modules in NNX's tree mode, which flax will make its default.
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+	NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false $(BIN)/python -m pytest -n 2 --dist loadfile \
+	  tests/models tests/shaping/test_trace.py tests/training/test_step.py tests/test_pretrained.py
 
 lint: venv
 	$(BIN)/ruff check .

@@ -1,7 +1,11 @@
 """Fixtures shared by all tests: where the real test data is, and strict numerics."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,3 +19,17 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no test data at {root}; set ZOO_TEST_DATA to the folder that holds it")
     return root
+
+
+def json_from_8_devices(code: str, *arguments: Any) -> Any:
+    """What `code` prints last, as JSON, run in a process with eight emulated CPU devices."""
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        check=True,
+        capture_output=True,
+        cwd=REPOSITORY,
+        env={**os.environ, **flags},
+        timeout=120,
+    )
+    return json.loads(done.stdout.splitlines()[-1])

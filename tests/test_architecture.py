@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 LAYERS = (
-    ("shaping", "naming"),
+    ("shaping", "naming", "transfer"),
     ("models", "data", "complexity"),
     ("checkpoint",),
     ("evaluation", "pretrained", "inspection", "export"),
@@ -27,7 +27,7 @@ FENCES = {
     "tensorflow_datasets": "data",
     "sklearn": "data",
     "optax": "training finetuning",
-    "pooch": "data pretrained",
+    "array_record": "data/imagenet",
 }
 NEVER = ("tensorflow", "torch")
 MODULES = sorted((REPOSITORY / "zoo").rglob("*.py"))

@@ -80,6 +80,8 @@ def test_info_of_an_architecture_is_solved_and_has_no_weights(capsys, checkpoint
     assert value["shaping"]["nonlinear_depth"] == 17
     assert (value["metrics"], value["files"], value["weights"]) == ({}, {}, [])
     assert _json_of(capsys, "info", ARCH)["weights"] == [ID]
+    baseline = _json_of(capsys, "info", "resnet50")
+    assert (baseline["params"], baseline["shaping"]) == (25_549_352, None)
 
 
 def test_eval_is_evaluate(capsys, checkpoints, folder_of_images):

@@ -22,6 +22,7 @@ from rich.table import Table
 
 import zoo
 from zoo.models import Network
+from zoo.pretrained import find
 from zoo.shaping import EOC, c_map
 
 WEIGHT = "vanilla_resnet50_tat_lrelu.digits"
@@ -82,7 +83,7 @@ def _label(file: str) -> str:
 
 
 def _page(model: Network, published: Any, tuned: Any, predictions: list[dict[str, Any]]) -> str:
-    depth = model.manifest.shaping["nonlinear_depth"]
+    depth, recipe = model.manifest.shaping["nonlinear_depth"], model.manifest.recipe
     sections = [
         (
             "What it is",
@@ -93,10 +94,15 @@ def _page(model: Network, published: Any, tuned: Any, predictions: list[dict[str
         ),
         ("Predictions", "Test images it has not seen.", _png(_predictions(predictions))),
         (
+            "Training",
+            f"How it was made: {recipe['steps']:,} steps on {recipe['hardware']}.",
+            _png(_curve(find(WEIGHT)[1].folder / "log.jsonl")),
+        ),
+        (
             "Fine-tuning",
             f"A new head for the digits {', '.join(CLASSES)}; all layers trained. Top-1 "
             f"{tuned.metrics['top1']:.2%} on {tuned.metrics['n']:g} test images.",
-            _png(_curve(tuned.workdir)),
+            _png(_curve(tuned.workdir / "metrics.jsonl")),
         ),
         (
             "Why a plain network this deep trains",
@@ -127,8 +133,8 @@ def _predictions(predictions: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _curve(workdir: Path) -> Figure:
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+def _curve(log: Path) -> Figure:
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
     training = [line for line in lines if "loss" in line]
     figure = Figure(figsize=(7, 3))
     axes = figure.subplots()

@@ -45,6 +45,18 @@ def tiny_imagenet_dir(data_root: Path, tmp_path_factory: pytest.TempPathFactory)
     return folder
 
 
+@pytest.fixture(scope="session")
+def imagenet_tars(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with archives in the official form: 40 classes, two train and one val image each."""
+    script = data_root.parent / "tools" / "make_imagenet_tars.py"
+    if not script.is_file():
+        pytest.skip(f"no {script} to write the official archives with")
+    folder = tmp_path_factory.mktemp("imagenet-tars")
+    command = [sys.executable, script, folder, "--classes", "40"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
 def save_images(folder: Path, counts: dict[str, int], side: int = 6) -> None:
     """Random PNGs: `counts` gives their number for each relative folder."""
     generator = np.random.default_rng(0)

@@ -84,6 +84,13 @@ def test_layouts_that_would_shift_labels_are_refused_with_counts(tmp_path, tree,
         opened(tmp_path)
 
 
+def test_flat_imagenet_is_pointed_to_the_source_that_reads_it(tmp_path):
+    save_images(tmp_path, {"val": 1})
+    (tmp_path / "val" / "000.png").rename(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG")
+    with pytest.raises(ValueError, match="or read them as imagenet2012, which knows their labels"):
+        opened(tmp_path, "val")
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(ValueError, match="nothing_here is not a folder"):
         opened(tmp_path / "nothing_here")

@@ -15,23 +15,33 @@ from zoo.models.layers import (
 )
 
 
-@pytest.mark.parametrize("shape", [(16, 48), (32, 32), (48, 16)])
+@pytest.mark.parametrize("shape", [(16, 48), (32, 32), (48, 16), (24, 16), (256, 1024)])
 def test_suo_is_orthogonal_up_to_its_scale(shape):
     inputs, outputs = shape
     w = np.asarray(scaled_uniform_orthogonal(jax.random.key(0), shape, jnp.dtype("float32")))
     gram = w @ w.T if inputs <= outputs else w.T @ w
     scale = max(1, outputs / inputs)
-    np.testing.assert_allclose(gram, scale * np.eye(min(shape)), atol=1e-5)  # float32, 48 terms
+    np.testing.assert_allclose(gram, scale * np.eye(min(shape)), atol=scale * 1e-5)  # float32
 
 
-def test_suo_is_haar_uniform():
-    """Entries of a Haar matrix have variance 1/n and no preferred sign, the diagonal included."""
+@pytest.mark.parametrize("shape", [(4, 4), (4, 2), (6, 4)])
+def test_suo_is_haar_uniform(shape):
+    """Entries of a Haar matrix of n rows: mean 0, variance 1/n, also on the diagonal."""
     keys = jax.random.split(jax.random.key(1), 2000)
-    draws = jax.vmap(lambda k: scaled_uniform_orthogonal(k, (4, 4), jnp.dtype("float32")))(keys)
-    mean, mean_square = draws.mean(0), (draws**2).mean(0)
-    error = 4 / 2000**0.5  # four standard errors of a variable of variance at most 1
-    assert jnp.abs(mean).max() < error * 0.5
-    assert jnp.abs(mean_square - 0.25).max() < error * 0.25
+    draws = jax.vmap(lambda k: scaled_uniform_orthogonal(k, shape, jnp.dtype("float32")))(keys)
+    variance = 1 / shape[0]
+    error = 4 / 2000**0.5  # four standard errors, in standard deviations
+    assert jnp.abs(draws.mean(0)).max() < error * variance**0.5
+    assert jnp.abs((draws**2).mean(0) - variance).max() < error * 2**0.5 * variance
+
+
+def test_suo_is_the_q_factor_with_positive_r():
+    """Both ways of computing it against NumPy's QR of the same Gaussian matrix."""
+    for shape in ((64, 16), (24, 16)):
+        gaussian = np.asarray(jax.random.normal(jax.random.key(5), shape), np.float64)
+        q, r = np.linalg.qr(gaussian)
+        ours = scaled_uniform_orthogonal(jax.random.key(5), shape, jnp.dtype("float32"))
+        np.testing.assert_allclose(ours, q * np.sign(np.diagonal(r)), atol=2e-6)  # float32
 
 
 def test_delta_kernels_keep_the_norm_at_every_location_also_at_the_border():

@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -158,15 +157,3 @@ def test_the_global_random_state_is_left_alone():
     expected = np.random.RandomState(0).rand()
     DKS("tanh").solve(10)
     assert np.random.rand() == expected
-
-
-@pytest.mark.parametrize("method", [DKS("gelu"), TAT("gelu"), TAT("leaky_relu"), DKS("relu")])
-def test_a_solve_takes_milliseconds(method):
-    graph = resnet_graph(200, 0.8)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        method.solve(graph)
-        seconds.append(time.perf_counter() - start)
-    # 50 ms is the promise, measured by tools/benchmark_shaping.py; the margin is for busy machines.
-    assert min(seconds) < 0.2

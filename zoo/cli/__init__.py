@@ -1,8 +1,9 @@
 """The command `zoo`: parse, call one public function, print, and end with a telling exit code.
 
 With `--json` the last line of standard output is one JSON value; all else goes to standard error.
-Exit codes: 0 done, 2 a mistake of the user's (one line says which), 6 training became non-finite,
-75 stopped by SIGTERM with the state saved, 130 interrupted.
+Exit codes: 0 done, 1 a check found problems, 2 a mistake of the user's (one line says which),
+6 training became non-finite, 75 stopped by SIGTERM or --time-budget with the state saved,
+130 interrupted.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from zoo.cli import actions, commands
+from zoo.cli import actions, commands, data_commands, weights
 from zoo.cli.information import info
 from zoo.cli.text import Output
 
@@ -31,7 +32,11 @@ _ACTIONS = {
     "predict": (commands.Predict, actions.predict),
     "train": (commands.Command, actions.train),
     "finetune": (commands.Finetune, actions.finetune),
+    "download": (weights.Download, weights.download),
+    "cache": (weights.Cache, weights.cache),
+    "export": (weights.Export, weights.export),
     "env": (commands.Env, actions.env),
+    "data": (data_commands.Data, data_commands.data),
 }
 _DESCRIPTION = """Deep networks without shortcuts or normalisation: load, evaluate, fine-tune.
 
@@ -53,7 +58,7 @@ def main(args: Sequence[str] | None = None) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             output = _ACTIONS[name][1](command)
         _print(output, as_json=command.json)
-        return 0
+        return output.exit_code
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     except BrokenPipeError:
@@ -101,7 +106,8 @@ def _parse(args: list[str]) -> tuple[str, Any]:
         if stop.code in (0, None):
             raise
         raise ValueError(_unboxed(complaint.getvalue())) from None
-    return next(key for key, kind in kinds.items() if type(command) is kind), command
+    name = next(key for key, kind in kinds.items() if type(command) is kind)
+    return name, command.action if isinstance(command, data_commands.Data) else command
 
 
 def _train_command(args: list[str]) -> type[commands.Command]:
@@ -136,7 +142,9 @@ def _fail(error: BaseException, sentence: str, code: int, debug: bool) -> int:
 
 
 def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """The message in one line; the lines of a list become its clauses."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines).replace(":;", ":") or type(error).__name__
 
 
 def _unboxed(text: str) -> str:

@@ -11,7 +11,10 @@ from typing import Any
 from zoo.cli import commands
 from zoo.cli.text import Output, accuracies, fields, text
 
-_VARIABLES = ("ZOO_CHECKPOINTS", "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")
+_VARIABLES = (
+    "ZOO_CHECKPOINTS", "ZOO_CACHE", "ZOO_URL", "ZOO_OFFLINE",
+    "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR",
+)  # fmt: skip
 
 
 def list_ids(command: commands.List) -> Output:
@@ -44,16 +47,34 @@ def evaluate(command: commands.Eval) -> Output:
         source,
         batch_size=command.batch_size,
         precision=command.precision,
+        keep_logits=command.logits is not None,
         progress=True,
     )
+    _write_evaluation(command, result, model.classes or source.classes, source)
     value = {"model": command.model, **result.to_json()}
+    low, high = result.top1_interval
+    real = "" if result.real_top1 is None else f"ReaL {100 * result.real_top1:.3f} %   "
     lines = [
         f"top-1 {100 * result.top1:.3f} % +- {100 * result.standard_error:.3f}   "
         f"top-5 {100 * result.top5:.3f} %   loss {result.loss:.5f}",
+        f"{real}95 % interval of top-1 {100 * low:.3f} to {100 * high:.3f} %   "
+        f"calibration error {result.calibration_error:.4f}",
         f"{result.correct1} of {result.n} examples of {result.data} {result.split}, each once",
         f"{result.device}, precision {result.precision}, {fields(result.preprocess)}",
     ]
     return Output(value, lines)
+
+
+def _write_evaluation(command: commands.Eval, result: Any, classes: Any, source: Any) -> None:
+    from zoo.data.records import example_names
+    from zoo.evaluation.examples import append_row
+
+    if command.logits is not None:
+        result.answers.save(command.logits, names=example_names(source), classes=classes)
+    if command.per_class is not None:
+        result.answers.save_per_class(command.per_class, classes)
+    if command.csv is not None:
+        append_row(command.csv, result.to_row(command.model))
 
 
 def predict(command: commands.Predict) -> Output:
@@ -66,7 +87,7 @@ def predict(command: commands.Predict) -> Output:
     lines = [
         f"{answer['file']}: "
         + ", ".join(
-            f"{guess['class']} {100 * guess['probability']:.1f} %" for guess in answer["top"]
+            f"{guess['name']} {100 * guess['probability']:.1f} %" for guess in answer["top"]
         )
         for answer in answers
     ]
@@ -75,12 +96,13 @@ def predict(command: commands.Predict) -> Output:
 
 def train(command: Any) -> Output:
     """Training from a configuration."""
-    from zoo.training import fit
+    from zoo.training import fit, parse_duration
 
     result = fit(
         command.settings,
         command.workdir,
         resume=command.resume,
+        time_budget=None if command.time_budget is None else parse_duration(command.time_budget),
         allow_config_change=command.allow_config_change,
         allow_data_change=command.allow_data_change,
     )

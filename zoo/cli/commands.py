@@ -7,10 +7,13 @@ from tyro.conf import Positional, arg
 
 _RESUME_HELP = "auto: go on or start; required: only go on; never: only start"
 _CHANGE_HELP = "go on although the configuration differs from the run's"
+_DATA_HELP = "digits, cifar10, cifar100, imagenet2012, folder:PATH or tfds:NAME"
+_BUDGET_HELP = "save and stop after this long, such as 90s, 9m or 1h; the same command goes on"
 _TRAIN_HELP = """Train a model from a configuration file.
 
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/short --steps 100
+$ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits --time-budget 9m
 """
 _STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
 
@@ -53,16 +56,20 @@ class Eval(Command):
 
     $ zoo eval vanilla_resnet50_tat_lrelu.digits --data digits
     $ zoo eval runs/mine --data folder:photos --split val --json
+    $ zoo eval runs/mine --data imagenet2012 --data-dir /data/in1k --csv results.csv
     """
 
     model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
-    data: Annotated[str, arg(help="digits, cifar10, cifar100, folder:PATH or tfds:NAME")]
+    data: Annotated[str, arg(help=_DATA_HELP)]
     data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None
     split: Annotated[str, arg(help="train, val or test")] = "test"
     batch_size: Annotated[int, arg(help="examples per step over all devices")] = 256
     precision: Annotated[str, arg(help="of matrix products: highest, high or default")] = "highest"
     classes: Annotated[tuple[str, ...], arg(help="use only these classes of the data")] = ()
     step: Annotated[str | None, arg(help=_STEP_HELP)] = None
+    csv: Annotated[str | None, arg(help="append the result as a row to this file")] = None
+    per_class: Annotated[str | None, arg(help="write the accuracy of each class, CSV")] = None
+    logits: Annotated[str | None, arg(help="write the logits of every image, FILE.npz")] = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +95,7 @@ class Finetune(Command):
     """
 
     model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
-    data: Annotated[str, arg(help="digits, cifar10, cifar100, folder:PATH or tfds:NAME")]
+    data: Annotated[str, arg(help=_DATA_HELP)]
     workdir: Annotated[str, arg(help="directory of the run; eval and predict accept it")]
     data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None
     classes: Annotated[tuple[str, ...], arg(help="use only these classes, in this order")] = ()
@@ -125,6 +132,7 @@ def train_command(config_type: type, config: Any) -> type[Command]:
         ("workdir", Annotated[str, arg(help="run directory; a run that was stopped goes on")]),
         ("settings", settings, dataclasses.field(default=config)),
         ("resume", Annotated[Literal["auto", "required", "never"], arg(help=_RESUME_HELP)], "auto"),
+        ("time_budget", Annotated[str | None, arg(help=_BUDGET_HELP)], None),
         ("allow_config_change", Annotated[bool, arg(help=_CHANGE_HELP)], False),
         ("allow_data_change", Annotated[bool, arg(help="the same for the data")], False),
     ]

@@ -10,15 +10,21 @@ from zoo.cli.text import Output, accuracies, fields
 
 def info(command: commands.Info) -> Output:
     """Everything known about an id, without running it."""
-    from zoo.pretrained.index import UnknownWeightError, find, read_index
+    from zoo.pretrained.index import UnknownWeightError, read_index
     from zoo.pretrained.manifest import read_manifest
     from zoo.pretrained.schema import is_id
+    from zoo.pretrained.sources import present
 
     name = command.id
     if name.startswith("dir:"):
         value = _of_manifest(read_manifest(Path(name.removeprefix("dir:")).expanduser()))
     elif is_id(name) and "." in name and not os.path.isdir(name):
-        value = _of_manifest(read_manifest(find(name)[1].folder))
+        folder = present(name)
+        if folder is None:
+            raise UnknownWeightError(
+                f"{name} is not on this machine; fetch it: zoo download {name}"
+            )
+        value = _of_manifest(read_manifest(folder))
     elif is_id(name) and not os.path.isdir(os.path.join(name, "checkpoints")):
         weights = [id for id in read_index() if id.partition(".")[0] == name]
         value = {**_of_architecture(name), "weights": weights}

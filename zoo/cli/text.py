@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 
 class Output(NamedTuple):
-    """The answer of a command: a JSON value, and lines for people."""
+    """The answer of a command: a JSON value, lines for people, and its exit code."""
 
     value: Any
     lines: list[str]
+    exit_code: int = 0
 
 
 def accuracies(metrics: dict[str, Any]) -> str:

@@ -14,7 +14,9 @@ Pillow is the decoder of all published numbers. The rules, in the order they app
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -35,6 +37,16 @@ _DECODER_ERRORS = (
     zlib.error,
 )
 _BOMB_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
+
+_Result = TypeVar("_Result")
+
+
+class ImageForm(NamedTuple):
+    """What a file holds: Pillow's names of its format ("JPEG") and of its colours ("CMYK")."""
+
+    format: str
+    mode: str
 
 
 class BadImageError(ValueError):
@@ -67,12 +79,36 @@ def decode_image(
     else:
         name = name or str(image)
         data = _read(Path(image), name)
+    return _with_opened(data, name, max_pixels, lambda opened: to_array(opened, channels))
+
+
+def check_image(data: bytes, name: str) -> ImageForm:
+    """Decodes an image to its end, colours as they are and JPEG at an eighth of the size.
+
+    Several times faster than `decode_image`, and refuses what that refuses for being cut short.
+
+    Raises:
+      BadImageError: if the bytes are not a whole image.
+    """
+
+    def form(opened: Image.Image) -> ImageForm:
+        found = ImageForm(str(opened.format), opened.mode)
+        opened.draft(None, (1, 1))
+        opened.load()
+        return found
+
+    return _with_opened(data, name, MAX_PIXELS, form)
+
+
+def _with_opened(
+    data: bytes, name: str, max_pixels: int, use: Callable[[Image.Image], _Result]
+) -> _Result:
     if not data:
         raise BadImageError(f"{name}: the file is empty; replace or remove it")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_size(opened.size, name, max_pixels)
-            return to_array(opened, channels)
+            return use(opened)
     except _BOMB_ERRORS as error:
         raise BadImageError(f"{name}: {error}; scale the image down or remove it") from error
     except BadImageError as error:

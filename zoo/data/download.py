@@ -1,25 +1,23 @@
 """Downloading a data set's archive from its official home, checked before it gets its name."""
 
 import os
+import uuid
 from pathlib import Path
-from typing import Any
 
-OFFLINE_VARIABLE = "ZOO_OFFLINE"
+from zoo import transfer
+from zoo.transfer import OFFLINE_VARIABLE
+
 DATA_DIR_VARIABLE = "ZOO_DATA_DIR"
-
-_TIMEOUT_SECONDS = 30
-_RETRIES = 2
 
 
 def default_data_dir() -> Path:
-    """Folder of downloaded data sets: $ZOO_DATA_DIR, else ~/.cache/flax-vanilla-zoo/data."""
+    """Folder of downloaded data sets: $ZOO_DATA_DIR, else `data` in the cache."""
     given = os.environ.get(DATA_DIR_VARIABLE)
-    path = Path(given) if given else Path("~/.cache/flax-vanilla-zoo/data")
-    return path.expanduser().resolve()
+    return Path(given).expanduser().resolve() if given else transfer.cache_home() / "data"
 
 
 def fetch(url: str, sha256: str, target: Path, *, instead: str) -> None:
-    """Download `url` to `target`, which comes into being whole and with the right hash or not.
+    """Downloads `url` to `target`, which comes into being whole and with the right hash or not.
 
     Args:
       url: address of the file.
@@ -32,64 +30,20 @@ def fetch(url: str, sha256: str, target: Path, *, instead: str) -> None:
         reached or the content is not the expected one.
     """
     absent = f"{target.name} is not in {target.parent}"
-    if os.environ.get(OFFLINE_VARIABLE):
+    if transfer.is_offline():
         raise ValueError(f"{absent} and {OFFLINE_VARIABLE} is set; {instead}")
+    # A name of its own: two processes that both download do not write into each other's file.
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        import pooch
-        import requests
-    except ImportError as error:
-        raise ValueError(
-            f"{absent} and downloading needs pooch (pip install pooch); {instead}"
-        ) from error
-    files = pooch.create(
-        target.parent,
-        base_url="",
-        registry={target.name: f"sha256:{sha256}"},
-        urls={target.name: url},
-        retry_if_failed=_RETRIES,
-    )
-    # Pooch announces every download on its own; the progress bar and the errors say it all.
-    pooch.get_logger().setLevel("ERROR")
-    downloader: Any = pooch.HTTPDownloader(
-        timeout=_TIMEOUT_SECONDS, progressbar=_ProgressBar(target.name)
-    )
-    try:
-        files.fetch(target.name, downloader=downloader)
-    except (OSError, requests.RequestException) as error:
-        reason = type(error).__name__ if isinstance(error, requests.RequestException) else error
-        raise ValueError(
-            f"{absent} and could not be downloaded from {url} ({reason}); {instead}"
-        ) from error
-    except ValueError as error:
-        raise ValueError(
-            f"what {url} sent is not the expected file (sha256 differs from {sha256}); {instead}"
-        ) from error
-
-
-class _ProgressBar:
-    """What pooch asks of a progress bar, drawn with rich on standard error."""
-
-    def __init__(self, label: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
-
-        self._bar = Progress(
-            "{task.description}",
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._bar.add_task(label, total=None)
-        self.total: int | None = None
-
-    def update(self, n: int) -> None:
-        self._bar.start()
-        self._bar.update(self._task, advance=n, total=self.total)
-
-    def reset(self) -> None:
-        self._bar.reset(self._task)
-
-    def close(self) -> None:
-        self._bar.stop()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with transfer.ProgressBar(target.name) as bar:
+                digest = transfer.Digest(sha256)
+                transfer.fetch([url], target, digest, part=part, on_bytes=bar.update)
+        finally:
+            for path in target.parent.glob(f"{part.name}*"):
+                path.unlink()
+    except OSError as error:
+        raise ValueError(f"{absent} and {transfer.storage_error(error, target.parent)}") from error
+    except transfer.DownloadError as error:
+        raise ValueError(f"{absent} and could not be downloaded: {error}; {instead}") from error

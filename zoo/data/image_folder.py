@@ -107,7 +107,7 @@ def _class_folders(folder: Path) -> dict[str, Path]:
     if loose:
         raise ValueError(
             f"{folder} has {len(loose)} images beside its {len(folders)} class folders, such as "
-            f"{loose[0].name}; move every image into the folder of its class"
+            f"{loose[0].name}; move every image into the folder of its class{_hint(loose[0].name)}"
         )
     named = [(unicodedata.normalize("NFC", entry.name), entry) for entry in folders]
     numeric = all(name.isdecimal() for name, _ in named)
@@ -117,6 +117,11 @@ def _class_folders(folder: Path) -> dict[str, Path]:
     if repeated:
         raise ValueError(f"{folder} has two folders for the class {repeated[0]!r}; merge them")
     return dict(named)
+
+
+def _hint(name: str) -> str:
+    is_imagenet = name.startswith("ILSVRC2012_val_")
+    return ", or read them as imagenet2012, which knows their labels" if is_imagenet else ""
 
 
 def _image_files(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -12,6 +12,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 
+class MissingSplitError(ValueError):
+    """A data set without the split that was asked for."""
+
+
 class Record(NamedTuple):
     """One example: `image` [height, width, channels] uint8 with 1 or 3 channels, and its label."""
 
@@ -25,7 +29,8 @@ class Source(Protocol):
 
     A source may also offer `arrays`, a pair (images uint8 [n, h, w, c], labels int32 [n]): then
     the pipelines take whole batches out of it at once. `labels` alone, int32 [n], spares `subset`
-    from reading every record.
+    from reading every record. For evaluation it may have `allowed`, the labels that answers are
+    chosen from, and `real`, all labels that are right for each example.
     """
 
     name: str
@@ -113,6 +118,9 @@ class SourceView:
         self.classes = tuple(classes)
         self.indices = indices
         self._new_labels = new_labels
+        real = getattr(source, "real", None) if new_labels is None else None
+        self.real = None if real is None else [real[int(index)] for index in indices]
+        self.allowed = getattr(source, "allowed", None) if new_labels is None else None
         arrays = getattr(source, "arrays", None)
         if arrays is not None:
             labels = [self._label(int(label)) for label in arrays[1][indices]]
@@ -186,3 +194,14 @@ def source_labels(source: Source) -> np.ndarray:
     if labels is None:
         labels = [source[index].label for index in range(len(source))]
     return np.asarray(labels, np.int32)
+
+
+def example_names(source: Source) -> list[str]:
+    """A name per example: its file's name where there is a file, else its number."""
+    if isinstance(source, SourceView):
+        names = example_names(source.source)
+        return [names[int(index)] for index in source.indices]
+    store, paths = getattr(source, "store", None), getattr(source, "paths", None)
+    if store is not None:
+        return list(store.names)
+    return [str(k) for k in range(len(source))] if paths is None else [p.name for p in paths]

@@ -8,6 +8,8 @@ import difflib
 from zoo.data.cifar import CIFAR10, CIFAR100, open_cifar
 from zoo.data.digits import open_digits
 from zoo.data.image_folder import open_image_folder
+from zoo.data.imagenet.source import open_imagenet
+from zoo.data.imagenet.variants import VARIANTS, open_variant
 from zoo.data.records import ArraySource, Record, Source, limit, source_labels, subset
 from zoo.data.tfds_source import open_tfds
 
@@ -22,7 +24,7 @@ __all__ = [
     "subset",
 ]
 
-DATA_SETS = ("digits", "cifar10", "cifar100")
+DATA_SETS = ("digits", "cifar10", "cifar100", "imagenet2012", *VARIANTS)
 PREFIXES = ("folder:", "tfds:")
 SPLITS = ("train", "val", "test")
 
@@ -31,10 +33,12 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
     """Open one split of a data set.
 
     Args:
-      spec: "digits", "cifar10", "cifar100", "folder:PATH" (class folders of images) or
-        "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
+      spec: "digits", "cifar10", "cifar100", "imagenet2012" (archives, Kaggle's tree, class
+        folders, flat validation images, TFDS or packed), its test sets "imagenetv2",
+        "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" (class folders of images)
+        or "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
       split: "train", "val" or "test"; the last two name the same split where only one exists.
-      data_dir: where the files of cifar10, cifar100 and TFDS data sets are; each has a default.
+      data_dir: where the files of all but digits and folders are; each has a default.
 
     Raises:
       ValueError: if the name or split is unknown, or the data is missing or damaged.
@@ -49,6 +53,10 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
         return open_digits(split)
     if spec in ("cifar10", "cifar100"):
         return open_cifar(CIFAR10 if spec == "cifar10" else CIFAR100, split, data_dir)
+    if spec == "imagenet2012":
+        return open_imagenet(split, data_dir)
+    if spec in VARIANTS:
+        return open_variant(spec, split, data_dir)
     kind, colon, rest = spec.partition(":")
     if colon and rest and kind == "folder":
         return open_image_folder(rest, split)

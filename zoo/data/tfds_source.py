@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.decode import decode_image
-from zoo.data.records import Record, content_fingerprint
+from zoo.data.records import MissingSplitError, Record, content_fingerprint
 
 _SPLIT_NAMES = {
     "train": ("train",),
@@ -102,4 +102,4 @@ def _split_name(available: Any, name: str, split: str) -> str:
     for candidate in _SPLIT_NAMES[split]:
         if candidate in available:
             return candidate
-    raise ValueError(f"{name} has no {split} split, only: {', '.join(available)}")
+    raise MissingSplitError(f"{name} has no {split} split, only: {', '.join(available)}")

@@ -20,7 +20,15 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zoo.data import Preprocessing, Source, eval_batches, open_source
-from zoo.evaluation.compatibility import match_classes, require_trained, split_bare
+from zoo.evaluation.compatibility import (
+    allowed_logits,
+    match_classes,
+    require_trained,
+    right_logits,
+    split_bare,
+)
+from zoo.evaluation.examples import Answers
+from zoo.evaluation.measures import expected_calibration_error, real_counts
 from zoo.evaluation.progress import watched
 from zoo.evaluation.result import EvalResult
 from zoo.models import Network, Params, merge
@@ -45,6 +53,7 @@ def evaluate(
     batch_size: int = 256,
     precision: str = "highest",
     devices: Sequence[jax.Device] | None = None,
+    keep_logits: bool = False,
     progress: bool = False,
 ) -> EvalResult:
     """Accuracy and loss of a model on every example of a split.
@@ -59,6 +68,7 @@ def evaluate(
       batch_size: examples per step over all devices; rounded up to a multiple of their number.
       precision: of matrix products: "highest", "high" or "default".
       devices: where to run; None takes all of this process.
+      keep_logits: keep them in `EvalResult.answers`, four bytes per example and class.
       progress: show a progress bar on standard error.
 
     Raises:
@@ -79,6 +89,7 @@ def evaluate(
         batch_size=batch_size,
         precision=precision,
         devices=devices,
+        keep_logits=keep_logits,
         progress=progress,
     )
 
@@ -93,6 +104,7 @@ def evaluate_params(
     batch_size: int = 256,
     precision: str = "highest",
     devices: Sequence[jax.Device] | None = None,
+    keep_logits: bool = False,
     progress: bool = False,
 ) -> EvalResult:
     """`evaluate` for parameters that live outside a model; compiled once per structure.
@@ -113,7 +125,7 @@ def evaluate_params(
     mesh = Mesh(np.asarray(devices), ("data",))
     batch_size = -(-min(batch_size, len(source)) // len(devices)) * len(devices)
     params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-    tally = _Tally(len(source))
+    tally, allowed = _Tally(len(source)), allowed_logits(source, labels)
     waiting: deque[Any] = deque()
     batches = eval_batches(source, preprocessing, batch_size=batch_size, threads=_THREADS)
     for batch in watched(batches, "evaluating", -(-len(source) // batch_size), progress):
@@ -123,13 +135,15 @@ def evaluate_params(
             {name: batch[name] for name in ("image", "label", "mask")},
             NamedSharding(mesh, PartitionSpec("data")),
         )
-        sums = _batch_sums(graphdef, params, sharded, preprocessing, precision)
-        waiting.append((batch["index"], batch["mask"], sums))
+        answers = _answers(
+            graphdef, params, sharded, allowed, preprocessing, precision, keep_logits
+        )
+        waiting.append((batch["index"], batch["mask"], batch["label"], answers))
         if len(waiting) > _IN_FLIGHT:
             tally.add(*waiting.popleft())
     for item in waiting:
         tally.add(*item)
-    return _result(tally, source, preprocessing, precision, devices, batch_size)
+    return _result(tally, source, labels, preprocessing, precision, devices, batch_size)
 
 
 def label_ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -149,67 +163,85 @@ def label_ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum((logits > own) | ((logits == own) & lower), axis=1, dtype=jnp.int32)
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "preprocessing", "precision"))
-def _batch_sums(
+@functools.partial(jax.jit, static_argnames=("graphdef", "preprocessing", "precision", "keep"))
+def _answers(
     graphdef: nnx.GraphDef,
     params: Params,
     batch: dict[str, jax.Array],
+    allowed: np.ndarray | None,
     preprocessing: Preprocessing,
     precision: str,
+    keep: bool,
 ) -> dict[str, jax.Array]:
     with jax.default_matmul_precision(precision):
         logits = merge(graphdef, params)(preprocessing.normalize(batch["image"]))
-    ranks = label_ranks(logits, batch["label"])
+    finite = jnp.isfinite(logits).all(axis=1)
+    if allowed is not None:
+        is_allowed = jnp.zeros(logits.shape[1], bool).at[allowed].set(True)
+        logits = jnp.where(is_allowed, logits, -jnp.inf)
     own = jnp.take_along_axis(logits, batch["label"][:, None], axis=1)[:, 0]
-    return {
-        "correct1": jnp.sum(batch["mask"] & (ranks < 1), dtype=jnp.int32),
-        "correct5": jnp.sum(batch["mask"] & (ranks < 5), dtype=jnp.int32),
-        "loss": jax.nn.logsumexp(logits, axis=1) - own,
-        "finite": jnp.isfinite(logits).all(axis=1),
+    log_sum = jax.nn.logsumexp(logits, axis=1)
+    answers = {
+        "rank": label_ranks(logits, batch["label"]),
+        "predicted": jnp.argmax(logits, axis=1).astype(jnp.int32),
+        "confidence": jnp.exp(jnp.max(logits, axis=1) - log_sum).astype(jnp.float32),
+        "loss": (log_sum - own).astype(jnp.float32),
+        "finite": finite,
     }
+    return {**answers, "logits": logits.astype(jnp.float32)} if keep else answers
 
 
 class _Tally:
-    """Sums over batches: Python integers, and losses that are summed exactly at the end."""
+    """Answers by example, and how often each example was seen."""
 
     def __init__(self, size: int) -> None:
-        self.correct1 = self.correct5 = 0
+        self.size = size
         self.times_seen = np.zeros(size, np.int64)
-        self.losses: list[np.ndarray] = []
-        self.not_finite: list[int] = []
+        self.rows: dict[str, np.ndarray] = {}
 
-    def add(self, index: np.ndarray, mask: np.ndarray, sums: dict[str, jax.Array]) -> None:
-        host = jax.device_get(sums)
-        self.correct1 += int(host["correct1"])
-        self.correct5 += int(host["correct5"])
+    def add(
+        self,
+        index: np.ndarray,
+        mask: np.ndarray,
+        label: np.ndarray,
+        answers: dict[str, jax.Array],
+    ) -> None:
         np.add.at(self.times_seen, index[mask], 1)
-        self.losses.append(host["loss"][mask].astype(np.float64))
-        self.not_finite += index[mask & ~host["finite"]].tolist()
+        for name, values in {"label": label, **jax.device_get(answers)}.items():
+            if name not in self.rows:
+                self.rows[name] = np.zeros((self.size, *values.shape[1:]), values.dtype)
+            self.rows[name][index[mask]] = values[mask]
 
 
 def _result(
     tally: _Tally,
     source: Source,
+    labels: np.ndarray | None,
     preprocessing: Preprocessing,
     precision: str,
     devices: Sequence[jax.Device],
     batch_size: int,
 ) -> EvalResult:
-    n = int(tally.times_seen.sum())
+    n, valid = int(tally.times_seen.sum()), right_logits(source, labels)
     if n != len(source) or not (tally.times_seen == 1).all():
         raise RuntimeError(f"saw {n} examples of {len(source)}, or one twice: a fault of this code")
-    if tally.not_finite:
+    rows = dict(tally.rows)
+    not_finite = np.flatnonzero(~rows.pop("finite"))
+    if not_finite.size:
         raise NonFiniteLogitsError(
-            f"{len(tally.not_finite)} of {n} examples gave NaN or infinite logits, the first is "
-            f"number {min(tally.not_finite)}; the weights or the precision are unusable"
+            f"{not_finite.size} of {n} examples gave NaN or infinite logits, the first is "
+            f"number {not_finite[0]}; the weights or the precision are unusable"
         )
+    answers = Answers(**rows)
+    correct1, correct5 = int(np.sum(answers.rank < 1)), int(np.sum(answers.rank < 5))
+    real = real_counts(answers.predicted, valid) if valid is not None else (None, None)
     return EvalResult(
-        top1=tally.correct1 / n,
-        top5=tally.correct5 / n,
-        loss=math.fsum(np.concatenate(tally.losses)) / n,
+        top1=correct1 / n,
+        top5=correct5 / n,
+        loss=math.fsum(answers.loss.astype(np.float64)) / n,
         n=n,
-        correct1=tally.correct1,
-        correct5=tally.correct5,
+        correct1=correct1,
+        correct5=correct5,
         data=source.name,
         split=source.split,
         preprocess=dataclasses.asdict(preprocessing),
@@ -217,4 +249,8 @@ def _result(
         device=f"{len(devices)} x {devices[0].device_kind}",
         batch_size=batch_size,
         versions=library_versions(),
+        calibration_error=expected_calibration_error(answers.confidence, answers.rank < 1),
+        real_correct=real[0],
+        real_n=real[1],
+        answers=answers,
     )

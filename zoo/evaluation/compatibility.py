@@ -67,3 +67,30 @@ def match_classes(model: Network, source: Source) -> np.ndarray | None:
         "classes of %s are in another order than the model's; matched by name", source.name
     )
     return np.asarray([ours.index(name) for name in theirs], np.int32)
+
+
+def allowed_logits(source: Source, labels: np.ndarray | None) -> np.ndarray | None:
+    """Indices of the logits that answers may be chosen from; None for all.
+
+    Args:
+      source: whose `allowed` counts, if it has one.
+      labels: what `match_classes` returned.
+    """
+    allowed = getattr(source, "allowed", None)
+    if allowed is None:
+        return None
+    chosen = np.asarray(allowed, np.int32)
+    return chosen if labels is None else labels[chosen]
+
+
+def right_logits(source: Source, labels: np.ndarray | None) -> list[list[int]] | None:
+    """All right answers of each example as indices of the logits; None where not known.
+
+    Args:
+      source: whose `real` counts, if it has one.
+      labels: what `match_classes` returned.
+    """
+    real = getattr(source, "real", None)
+    if real is None or labels is None:
+        return real
+    return [labels[np.asarray(valid, np.int64)].tolist() for valid in real]

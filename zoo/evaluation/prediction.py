@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from zoo.data.imagenet.labels import readable
 from zoo.evaluation.compatibility import require_trained, split_bare
 from zoo.evaluation.progress import watched
 from zoo.models import Network, Params, merge
@@ -37,8 +38,9 @@ def predict(
       progress: show a progress bar on standard error.
 
     Returns:
-      Per file: file, class, index, probability of the first, and `top`, a list of
-      {class, index, probability}, best first. Without class names a class is its index as text.
+      Per file: file, class, name, index, probability of the first, and `top`, a list of
+      {class, name, index, probability}, best first. `name` is readable where the class is a
+      WordNet id. Without class names a class is its index as text.
 
     Raises:
       BadImageError: for a file that is not a whole image; names it.
@@ -79,6 +81,7 @@ def _answer(file: str, row: np.ndarray, classes: Sequence[str], top: int) -> dic
     ranked = [
         {
             "class": classes[index] if classes else str(index),
+            "name": readable(classes[index]) if classes else str(index),
             "index": index,
             "probability": float(row[index]),
         }

@@ -1,8 +1,9 @@
 """Networks: layers, families, and the registry that builds them by id."""
 
+from zoo.models.chain import Layer, NotAChainError, chain_of
 from zoo.models.layers import per_location_normalization, scaled_uniform_orthogonal, suo_delta
 from zoo.models.network import FeatureInfo, Network
-from zoo.models.parameters import Params, merge, split
+from zoo.models.parameters import Params, merge, split, statistics_of, train_statistics
 from zoo.models.registry import (
     Entry,
     UnknownModelError,
@@ -12,17 +13,21 @@ from zoo.models.registry import (
     overrides_of,
     register_model,
 )
-from zoo.models.resnet import ResNet, ResNetConfig
+from zoo.models.resnet import ResNet
+from zoo.models.resnet_config import ResNetConfig
 from zoo.models.shape import shape
 
 __all__ = [
     "Entry",
     "FeatureInfo",
+    "Layer",
     "Network",
+    "NotAChainError",
     "Params",
     "ResNet",
     "ResNetConfig",
     "UnknownModelError",
+    "chain_of",
     "create_model",
     "graph_of",
     "list_models",
@@ -33,5 +38,7 @@ __all__ = [
     "scaled_uniform_orthogonal",
     "shape",
     "split",
+    "statistics_of",
     "suo_delta",
+    "train_statistics",
 ]

@@ -1,7 +1,8 @@
 """A model's parameters as a flat dict with stable, readable names.
 
 Owns the names under which weights are trained, saved and published. Everything after building a
-model works on this dict: optimisers, masks, shardings, checkpoints.
+model works on this dict: optimisers, masks, shardings, checkpoints. The running averages of
+normalisation layers are in it too; `statistics_of` tells which they are: measured, never trained.
 """
 
 from collections import defaultdict
@@ -24,19 +25,21 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     sorting by name is sorting by depth.
 
     Args:
-      model: a module all of whose state is `nnx.Param`; concrete or abstract (`nnx.eval_shape`).
+      model: a module all of whose state is `nnx.Param` or `nnx.BatchStat`; concrete or abstract
+        (`nnx.eval_shape`).
 
     Returns:
       The static structure, and the parameters by name in the order of the names.
 
     Raises:
-      ValueError: if the model holds state that is not a parameter.
+      ValueError: if the model holds other state.
     """
-    graphdef, state, rest = nnx.split(model, nnx.Param, ...)
+    graphdef, state, rest = nnx.split(model, nnx.Any(nnx.Param, nnx.BatchStat), ...)
     others = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(rest)]
     if others:
         raise ValueError(
-            f"{', '.join(others)} is not nnx.Param; keep random keys and counters out of the model"
+            f"{', '.join(others)} is neither nnx.Param nor nnx.BatchStat; keep random keys and "
+            "counters out of the model"
         )
     flat = {path: variable.get_value() for path, variable in nnx.to_flat_state(state)}
     names = _names(flat)
@@ -49,6 +52,32 @@ def merge(graphdef: nnx.GraphDef, params: Params) -> Any:
     Cheap under `jax.jit`: the work is done once, while tracing.
     """
     return nnx.merge(graphdef, nnx.from_flat_state([(_path(n), v) for n, v in params.items()]))
+
+
+def statistics_of(model: nnx.Module) -> frozenset[str]:
+    """Names of the parameters that are running averages of batch statistics (`nnx.BatchStat`)."""
+    kinds = {path: type(variable) for path, variable in nnx.to_flat_state(nnx.state(model))}
+    names = _names(kinds)
+    return frozenset(names[path] for path, kind in kinds.items() if issubclass(kind, nnx.BatchStat))
+
+
+def train_statistics(model: nnx.Module, statistics: Iterable[str]) -> None:
+    """Sets the layers of these statistics to measure their batch; all others use what they hold.
+
+    Called, the model then normalises by the batch and updates its statistics; `split` reads them.
+    """
+    model.eval()
+    for name in statistics:
+        layer: Any = model
+        for part in _path(name)[:-1]:
+            layer = layer[part] if isinstance(part, int) else getattr(layer, part)
+        layer.use_running_average = False
+
+
+def in_training(module: nnx.Module) -> bool:
+    """Whether some layer of `module` measures its batch."""
+    modes = (getattr(part, "use_running_average", True) for _, part in nnx.iter_modules(module))
+    return not all(modes)
 
 
 def _names(paths: Iterable[_Path]) -> dict[_Path, str]:

@@ -11,7 +11,8 @@ from typing import Any
 from flax import nnx
 
 from zoo.models.network import Network
-from zoo.models.resnet import BASIC_DEPTHS, BLOCKS_PER_STAGE, ResNet, ResNetConfig
+from zoo.models.resnet import ResNet
+from zoo.models.resnet_config import BASIC_DEPTHS, BLOCKS_PER_STAGE, ResNetConfig
 from zoo.naming import natural_order
 from zoo.shaping import DKS, EOC, TAT, KernelGraph, ShapedActivation, kernel_graph
 
@@ -150,11 +151,18 @@ def _register_resnets() -> None:
         # Unshaped: what a plain ReLU network with He's initial weights does at this depth.
         he = dataclasses.replace(vanilla, initializer="he_normal")
         register_model(f"vanilla_resnet{depth}_he_relu", Entry(ResNet, he, None, _HE_RELU))
+        register_model(f"resnet{depth}", Entry(ResNet, _batch_norm(depth), None, _HE_RELU))
         if depth in BASIC_DEPTHS:
             continue
         rescaled = ResNetConfig(depth, shortcut_weight=_RESCALED_SHORTCUT_WEIGHT)
         for name, method in _METHODS.items():
             register_model(f"rescaled_resnet{depth}_{name}", Entry(ResNet, rescaled, method))
+
+
+def _batch_norm(depth: int) -> ResNetConfig:
+    return ResNetConfig(
+        depth, shortcut_weight=None, norm="batch", initializer="he_normal", input_norm="none"
+    )
 
 
 _register_resnets()

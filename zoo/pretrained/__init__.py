@@ -7,16 +7,20 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "CachedWeight": "cache",
     "IndexEntry": "index",
     "LoadReport": "loading",
     "Manifest": "manifest",
     "ManifestError": "strict_json",
     "UnknownWeightError": "index",
     "find": "index",
+    "list_cached": "cache",
     "list_pretrained": "index",
     "load_pretrained": "loading",
+    "locate": "sources",
     "read_index": "index",
     "read_manifest": "manifest",
+    "remove_cached": "staging",
     "replace_head": "loading",
     "shaping_record": "writing",
     "write_index": "index",

@@ -10,13 +10,21 @@ import fnmatch
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo.naming import natural_order
 from zoo.pretrained.manifest import MANIFEST, read_manifest
 from zoo.pretrained.schema import digest_problem, is_id
-from zoo.pretrained.strict_json import ManifestError, check_version, read_object
+from zoo.pretrained.strict_json import (
+    ManifestError,
+    check_version,
+    parse_object,
+    read_bounded,
+    read_object,
+)
+from zoo.transfer import url_problem
 
 INDEX = "index.json"
 INDEX_VERSION = 1
@@ -29,11 +37,19 @@ class UnknownWeightError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class IndexEntry:
-    """One published weight: its folder, the digest of its manifest, its accuracy for listings."""
+    """One published weight.
+
+    Attributes:
+      folder: where it is beside the index, if it is there at all.
+      manifest: the digest of its manifest.
+      metrics: its accuracy for listings.
+      urls: addresses of its folder, in the order in which to try them.
+    """
 
     folder: Path
     manifest: dict[str, Any]
     metrics: dict[str, Any]
+    urls: tuple[str, ...] = ()
 
 
 def checkpoints_folder() -> Path:
@@ -52,16 +68,40 @@ def read_index(checkpoints: Path | None = None) -> dict[str, IndexEntry]:
     path = checkpoints / INDEX
     if not path.exists() and not path.is_symlink():
         return {}
-    values = read_object(path)
-    check_version(values, INDEX_VERSION, path)
-    weights = values.get("weights")
+    return parse_index(read_bounded(path), path, checkpoints)
+
+
+def parse_index(raw: bytes, where: str | Path, checkpoints: Path) -> dict[str, IndexEntry]:
+    """The index in `raw`, which came from `where`; its weights have their folders below
+    `checkpoints`.
+
+    Raises:
+      ManifestError: as `read_index`.
+    """
+    values = parse_object(raw, where)
+    check_version(values, INDEX_VERSION, where)
+    weights, bases = values.get("weights"), values.get("urls", [])
     if not isinstance(weights, dict):
-        raise ManifestError(f"{path}: 'weights' is not an object; fetch it again")
-    return {id: _entry(path, id, weights[id]) for id in sorted(weights, key=natural_order)}
+        raise ManifestError(f"{where}: 'weights' is not an object; fetch it again")
+    if not isinstance(bases, list) or any(not isinstance(b, str) or url_problem(b) for b in bases):
+        raise ManifestError(f"{where}: 'urls' is not a list of https addresses; fetch it again")
+    return {
+        id: _entry(where, id, weights[id], checkpoints, bases)
+        for id in sorted(weights, key=natural_order)
+    }
 
 
-def write_index(checkpoints: Path) -> None:
-    """Lists every published weight below `checkpoints` in its `index.json`, atomically."""
+def write_index(checkpoints: Path, urls: Sequence[str] | None = None) -> None:
+    """Lists every published weight below `checkpoints` in its `index.json`, atomically.
+
+    Args:
+      checkpoints: the folder of published weights.
+      urls: addresses from which `checkpoints` is served, in the order in which to try them; None
+        keeps those of the present index.
+    """
+    if urls is None:
+        present = checkpoints / INDEX
+        urls = read_object(present).get("urls", []) if present.exists() else []
     folders = sorted(path.parent for path in checkpoints.glob(f"*/{MANIFEST}"))
     weights = {}
     for folder in folders:
@@ -74,7 +114,8 @@ def write_index(checkpoints: Path) -> None:
             for name, measured in manifest.metrics.items()
         }
         weights[manifest.id] = {"manifest": digest, "metrics": metrics}
-    text = json.dumps({"format_version": INDEX_VERSION, "weights": weights}, indent=1)
+    values = {"format_version": INDEX_VERSION, "urls": list(urls), "weights": weights}
+    text = json.dumps(values, indent=1)
     temporary = checkpoints / f".{INDEX}.{os.getpid()}"
     temporary.write_text(text + "\n", encoding="utf-8")
     os.replace(temporary, checkpoints / INDEX)
@@ -94,7 +135,8 @@ def find(name: str) -> tuple[str, IndexEntry]:
     if not is_id(name):
         raise UnknownWeightError(
             f"{name!r} names no weight; allowed: arch.tag such as "
-            "vanilla_resnet50_tat_lrelu.digits, dir:PATH, or the directory of a run"
+            "vanilla_resnet50_tat_lrelu.digits, dir:PATH, https://..., hf:ORG/NAME@REVISION, or "
+            "the directory of a run"
         )
     index = read_index()
     if name in index:
@@ -116,15 +158,18 @@ def digest_of(content: bytes) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _entry(path: Path, id: str, values: Any) -> IndexEntry:
+def _entry(
+    where: str | Path, id: str, values: Any, checkpoints: Path, bases: Sequence[str]
+) -> IndexEntry:
     if not is_id(id) or not isinstance(values, dict):
-        raise ManifestError(f"{path}: entry {id!r} is not a weight; fetch it again")
+        raise ManifestError(f"{where}: entry {id!r} is not a weight; fetch it again")
     problem = digest_problem(values.get("manifest"))
     if problem:
-        raise ManifestError(f"{path}: entry {id!r}: manifest {problem}; fetch it again")
+        raise ManifestError(f"{where}: entry {id!r}: manifest {problem}; fetch it again")
     metrics = values.get("metrics")
     return IndexEntry(
-        folder=path.parent / id,
+        folder=checkpoints / id,
         manifest=values["manifest"],
         metrics=metrics if isinstance(metrics, dict) else {},
+        urls=tuple(f"{base.rstrip('/')}/{id}" for base in bases),
     )

@@ -12,17 +12,17 @@ from typing import Any, Literal
 
 import jax
 
-from zoo.checkpoint import load_weights, read_checkpoint, read_record, verify_files
+from zoo.checkpoint import load_weights, read_checkpoint, read_record
+from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Network, Params, create_model, merge, overrides_of, split
-from zoo.pretrained.index import digest_of, find
-from zoo.pretrained.manifest import MANIFEST, WEIGHTS, Manifest, read_manifest
+from zoo.pretrained.manifest import MANIFEST, WEIGHTS, Manifest
+from zoo.pretrained.sources import FOLDER_PREFIX, is_address, locate
 from zoo.pretrained.strict_json import ManifestError
 from zoo.shaping import ShapedActivation
 
 _log = logging.getLogger("zoo.pretrained")
 _HEAD = "head."
-_FOLDER_PREFIX = "dir:"
 MODEL_RECORD = "model"
 _MODEL_FIELDS = ("arch", "overrides", "activation", "preprocess", "classes")
 
@@ -56,7 +56,9 @@ def load_pretrained(
 
     Args:
       source: `arch.tag`; `arch` if it has one tag only; `dir:PATH`, the folder of a published
-        weight; or the directory of a training run.
+        weight; the same on a server, `https://HOST/PATH` or `hf:ORG/NAME@REVISION`; or the
+        directory of a training run. What is not on this machine is downloaded into the cache, and
+        no connection is opened for what is.
       num_classes: another number replaces the head by a new one, which a line of the log says;
         `evaluate` refuses such a model until its `classes` are set.
       step: of a training run: a number, "best", or None for the newest.
@@ -66,6 +68,7 @@ def load_pretrained(
       UnknownWeightError: for a name under which nothing is published.
       ManifestError: for a manifest that is damaged, newer, or describes no model.
       CheckpointError: for files that are not the published ones or do not fit the model.
+      DownloadError: for a weight that is not on this machine and cannot be downloaded.
     """
     text = str(source)
     run = _run_folder(text)
@@ -125,30 +128,18 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
 def _run_folder(text: str) -> Path | None:
     """The folder, if `text` means a directory that is not a published weight's."""
     looks_like_path = any(mark in text for mark in ("/", "\\", "~")) or text in (".", "..")
-    if text.startswith(_FOLDER_PREFIX):
+    if text.startswith(FOLDER_PREFIX) or is_address(text):
         return None
     path = Path(text).expanduser()
     if not looks_like_path and not (path / "checkpoints").is_dir():
         return None
-    if "://" in text or text.startswith("hf:"):
-        raise ValueError(f"{text!r}: weights are loaded by id, dir:PATH or run directory only")
     if (path / MANIFEST).exists():
         raise ValueError(f"{text} is the folder of a published weight; write dir:{text}")
     return path
 
 
 def _load_published(text: str) -> Network:
-    if text.startswith(_FOLDER_PREFIX):
-        folder = Path(text.removeprefix(_FOLDER_PREFIX)).expanduser()
-        manifest = read_manifest(folder)
-        own_digest = digest_of((folder / MANIFEST).read_bytes())
-    else:
-        id, entry = find(text)
-        folder, own_digest = entry.folder, entry.manifest
-        manifest = read_manifest(folder)
-        if manifest.id != id:
-            raise ManifestError(f"{folder} holds {manifest.id}, the index says {id}")
-    verify_files(folder, {**manifest.files, MANIFEST: own_digest})
+    folder, manifest = locate(text)
     about = {name: getattr(manifest, name) for name in _MODEL_FIELDS}
     model = _build(str(folder), about, lambda abstract: load_weights(folder / WEIGHTS, abstract))
     _check(model, manifest, folder)
@@ -174,7 +165,7 @@ def _build(where: str, about: Mapping[str, Any], read_params: Callable[[Any], Pa
 
 
 def _check(model: Network, manifest: Manifest, folder: Path) -> None:
-    count = sum(array.size for array in split(model)[1].values())
+    count = count_params(model)
     if count != manifest.params:
         raise ManifestError(f"{folder}: {count} parameters, the manifest says {manifest.params}")
     if len(manifest.classes) != model.config.num_classes:

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from zoo.pretrained.schema import FIELD_CHECKS, FORMAT_VERSION
-from zoo.pretrained.strict_json import ManifestError, check_version, read_object
+from zoo.pretrained.strict_json import (
+    ManifestError,
+    check_version,
+    parse_object,
+    read_bounded,
+)
 
 MANIFEST = "manifest.json"
 CARD = "card.md"
@@ -95,15 +100,24 @@ def read_manifest(folder: Path) -> Manifest:
       ManifestError: in one sentence, for whatever is not a manifest of a version known here.
     """
     path = folder / MANIFEST
-    values = read_object(path)
-    check_version(values, FORMAT_VERSION, path)
+    return parse_manifest(read_bounded(path), path)
+
+
+def parse_manifest(raw: bytes, where: str | Path) -> Manifest:
+    """The manifest in `raw`, which came from `where`.
+
+    Raises:
+      ManifestError: as `read_manifest`.
+    """
+    values = parse_object(raw, where)
+    check_version(values, FORMAT_VERSION, where)
     missing = [name for name in FIELD_CHECKS if name not in values]
     if missing:
-        raise ManifestError(f"{path}: fields missing: {', '.join(missing)}; fetch it again")
+        raise ManifestError(f"{where}: fields missing: {', '.join(missing)}; fetch it again")
     known = {name: values[name] for name in FIELD_CHECKS}
     for name in ("classes", "input_size"):
         known[name] = tuple(known[name]) if isinstance(known[name], list) else known[name]
     try:
         return Manifest(**known)
     except ManifestError as error:
-        raise ManifestError(f"{path}: {error}; fetch it again") from None
+        raise ManifestError(f"{where}: {error}; fetch it again") from None

@@ -17,32 +17,49 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in file `path`.
 
     Raises:
-      ManifestError: no regular file, over `MAX_BYTES`, not UTF-8 JSON, nested too deep, a key given
-        twice, NaN or an infinity, or not an object.
+      ManifestError: no regular file, or what `parse_object` refuses.
+    """
+    return parse_object(read_bounded(path), path)
+
+
+def read_bounded(path: Path) -> bytes:
+    """The bytes of file `path`; one more than `MAX_BYTES` where there are more.
+
+    Raises:
+      ManifestError: `path` is no regular file.
     """
     if path.is_symlink() or not path.is_file():
         raise ManifestError(f"{path} is not a regular file; give the folder of a published weight")
     with path.open("rb") as file:
-        raw = file.read(MAX_BYTES + 1)
+        return file.read(MAX_BYTES + 1)
+
+
+def parse_object(raw: bytes, where: str | Path) -> dict[str, Any]:
+    """The JSON object in `raw`, which came from `where`.
+
+    Raises:
+      ManifestError: over `MAX_BYTES`, not UTF-8 JSON, nested too deep, a key given twice, NaN or
+        an infinity, or not an object.
+    """
     if len(raw) > MAX_BYTES:
-        raise ManifestError(f"{path} is larger than {MAX_BYTES} bytes; it is no manifest")
+        raise ManifestError(f"{where} is larger than {MAX_BYTES} bytes; it is no manifest")
     try:
         values = json.loads(
             raw.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant
         )
         problem = _number_problem(values)
     except RecursionError:
-        raise ManifestError(f"{path}: nested too deep; fetch it again") from None
+        raise ManifestError(f"{where}: nested too deep; fetch it again") from None
     except ValueError as error:
-        raise ManifestError(f"{path}: not valid JSON ({error}); fetch it again") from None
+        raise ManifestError(f"{where}: not valid JSON ({error}); fetch it again") from None
     if problem:
-        raise ManifestError(f"{path}: {problem}; fetch it again")
+        raise ManifestError(f"{where}: {problem}; fetch it again")
     if not isinstance(values, dict):
-        raise ManifestError(f"{path} holds a JSON {type(values).__name__}, not an object")
+        raise ManifestError(f"{where} holds a JSON {type(values).__name__}, not an object")
     return values
 
 
-def check_version(values: dict[str, Any], known: int, path: Path) -> None:
+def check_version(values: dict[str, Any], known: int, path: str | Path) -> None:
     """Refuses a form of another version, before any other field is looked at."""
     version = values.get("format_version")
     if type(version) is not int or version < 1:

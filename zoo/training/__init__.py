@@ -21,12 +21,19 @@ from zoo.training.loop import FitResult, fit
 from zoo.training.optimizer import decay_mask, make_optimizer
 from zoo.training.run import Run, prepare
 from zoo.training.schedule import make_schedule
-from zoo.training.signals import Interrupted, Preempted, RunStopped
+from zoo.training.signals import (
+    BudgetSpent,
+    Interrupted,
+    Preempted,
+    RunStopped,
+    parse_duration,
+)
 from zoo.training.step import TrainState, TrainStep
 from zoo.training.validation import validate
 
 __all__ = [
     "DIGITS_PREPROCESSING",
+    "BudgetSpent",
     "CheckpointConfig",
     "ConfigError",
     "DataConfig",
@@ -53,6 +60,7 @@ __all__ = [
     "load_config",
     "make_optimizer",
     "make_schedule",
+    "parse_duration",
     "prepare",
     "read_metrics",
     "validate",

@@ -30,7 +30,7 @@ class ModelConfig:
       dropout_rate: before the head.
       remat: recompute blocks in the backward pass.
       scan: run equal blocks as one scanned block; None decides by backend.
-      input_norm: "per_location" or "none".
+      input_norm: "per_location" or "none"; None is the model's own.
     """
 
     arch: str = "vanilla_resnet50_tat_lrelu"
@@ -42,7 +42,7 @@ class ModelConfig:
     dropout_rate: float = 0.0
     remat: bool = False
     scan: bool | None = None
-    input_norm: str = "per_location"
+    input_norm: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,13 @@ class DataConfig:
     """Where the training examples come from.
 
     Attributes:
-      name: "digits", "cifar10", "cifar100", "folder:PATH" or "tfds:NAME".
+      name: "digits", "cifar10", "cifar100", "imagenet2012", "folder:PATH" or "tfds:NAME".
       data_dir: folder of the data; None is the default cache.
       split: split trained on.
       batch_size: examples per step over all devices and hosts.
       workers: processes that prepare batches; 0 uses one thread.
+      resident: keep all training images on the device and crop and flip them inside the step;
+        the batches are the same, bit for bit. For data sets that fit.
       limit: use only the first examples, for trials.
       classes: use only these classes, relabelled in this order; empty means all.
       bad_examples: "error" stops at an unreadable image; "skip" takes the next one and counts.
@@ -65,6 +67,7 @@ class DataConfig:
     split: str = "train"
     batch_size: int = 128
     workers: int = 0
+    resident: bool = False
     limit: int | None = None
     classes: tuple[str, ...] = ()
     bad_examples: str = "error"

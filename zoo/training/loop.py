@@ -62,6 +62,7 @@ def fit(
     allow_data_change: bool = False,
     progress: bool = True,
     stop_after: int | None = None,
+    time_budget: float | None = None,
     initial_params: Params | None = None,
     fresh: Sequence[str] = (),
     trainable: Callable[[str], bool] | None = None,
@@ -83,6 +84,8 @@ def fit(
       allow_data_change: go on although the training data differs from the run's.
       progress: show a progress bar on standard error.
       stop_after: save and return after this many updates, for trials.
+      time_budget: seconds, compilation included, after which the state is saved and the run stops
+        at the next step; at least one step is made. None trains to the end.
       initial_params: parameters to start from, by name; a checkpoint in `workdir` goes before.
       fresh: regular expressions of parameters not taken from `initial_params`.
       trainable: of a parameter's name, whether it is trained; None takes `config.trainable`.
@@ -95,7 +98,9 @@ def fit(
       NonFiniteError: with step and layer, if the loss or a gradient is not finite.
       OutOfMemoryError: with what to change, if the devices cannot hold the step.
       Preempted, Interrupted: after SIGTERM or Ctrl-C, with the state saved.
+      BudgetSpent: when the time budget is spent, with the state saved.
     """
+    stop = StopRequest(time_budget)
     validate(config, device_count=jax.device_count())
     run_dir = Path(workdir).expanduser().absolute()
     kept = config.checkpoint
@@ -118,7 +123,7 @@ def fit(
             truncate_metrics(run_dir, start or 0)
         last = min(run.total_steps, run.total_steps if stop_after is None else stop_after)
         with Reporter(config, run_dir, run.total_steps, start or 0, progress=progress) as reporter:
-            return _finish(run, state, start or 0, last, checkpoints, reporter, run_dir)
+            return _finish(run, state, start or 0, last, checkpoints, reporter, stop, run_dir)
 
 
 def _finish(
@@ -128,12 +133,14 @@ def _finish(
     last: int,
     checkpoints: RunCheckpoints,
     reporter: Reporter,
+    stop: StopRequest,
     run_dir: Path,
 ) -> FitResult:
     evaluation, seconds = {}, 0.0
     if start < last:
         with memory_advice(run.config):
-            state, evaluation, seconds = _train(run, state, start, last, checkpoints, reporter)
+            trained = _train(run, state, start, last, checkpoints, reporter, stop)
+        state, evaluation, seconds = trained
     elif start >= run.total_steps:
         reporter.say(f"step {start} of {run.total_steps} is reached: nothing is left to train")
         evaluation = _evaluate(run, state)
@@ -158,13 +165,14 @@ def _train(
     last: int,
     checkpoints: RunCheckpoints,
     reporter: Reporter,
+    stop: StopRequest,
 ) -> tuple[TrainState, dict[str, float], float]:
     """Steps `start` to `last`; returns the state, the last evaluation, seconds of compilation."""
     config, evaluation, window = run.config, {}, []
     reporter.say("compiling the training step")
     step, compile_seconds = run.compile()
     reporter.begin(start, compile_seconds)
-    with StopRequest() as stop, prefetched(run.pipeline.batches(start)) as batches:
+    with stop, prefetched(run.batches(start)) as batches:
         for done in range(start + 1, last + 1):
             batch = run.place(next(batches))
             with jax.transfer_guard("disallow"):
@@ -175,7 +183,8 @@ def _train(
             reporter.advance(done)
             checkpoints.poll()
             logs = done == last or done % config.log.every_steps == 0
-            signal = stop.received(agree=logs)
+            # At the last step what is left is the evaluation, without which the run is not done.
+            signal = stop.received(agree=logs, budgeted=done < last)
             evaluates = done == run.total_steps or _divides(config.eval.every_steps, done)
             saves = done == last or _divides(config.checkpoint.every_steps, done)
             if logs or evaluates or saves or signal:

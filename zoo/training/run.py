@@ -4,18 +4,20 @@ import dataclasses
 import functools
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from zoo.data import Source, TrainPipeline, limit, open_source, subset
-from zoo.models import Network, Params, create_model, merge, overrides_of, split
+from zoo.data import Source, TrainPipeline
+from zoo.data.resident import resident_arrays, resident_batch, resident_orders
+from zoo.models import Network, Params, create_model, merge, overrides_of, split, statistics_of
 from zoo.shaping import ShapedActivation
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
+from zoo.training.examples import make_pipeline, open_split
 from zoo.training.schedule import make_schedule
 from zoo.training.sharding import batch_sharding, make_mesh, replicated, state_shardings
 from zoo.training.step import Batch, Metrics, TrainState, TrainStep
@@ -96,32 +98,44 @@ class Run:
 
         Compiled ahead of time for one shape: a call can fail, but never compile again.
         """
-        local = self.pipeline.batch(0)
-        size = self.config.data.batch_size
-        batch = {
-            name: jax.ShapeDtypeStruct(
-                (size, *local[name].shape[1:]),
-                local[name].dtype,
-                sharding=batch_sharding(self.mesh),
-            )
-            for name in ("image", "label")
-        }
+        local = self.place(next(self.batches(0)))
+        batch = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), local
+        )
+        data = self._resident_arrays()
         started = time.perf_counter()
         step = jax.jit(
-            self.train_step,
+            self._step,
             out_shardings=(self.shardings, replicated(self.mesh)),
             donate_argnums=0,
         )
-        compiled = step.lower(self.abstract_state, batch).compile()
-        return compiled, time.perf_counter() - started
+        compiled = step.lower(self.abstract_state, batch, data).compile()
+        return lambda state, batch: compiled(state, batch, data), time.perf_counter() - started
+
+    def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
+        """What the host gives the steps from `start` on: batches, or which examples they take."""
+        if self.config.data.resident:
+            return resident_orders(self.pipeline, start)
+        return self.pipeline.batches(start)
 
     def place(self, batch: dict[str, np.ndarray]) -> Batch:
         """This process's part of a batch, put on its devices as part of the global one."""
         sharding = batch_sharding(self.mesh)
+        names = ("image", "label") if "image" in batch else ("index", "epoch")
         return {
-            name: jax.make_array_from_process_local_data(sharding, batch[name])
-            for name in ("image", "label")
+            name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in names
         }
+
+    def _step(self, state: TrainState, batch: Batch, data: Batch) -> tuple[TrainState, Metrics]:
+        if data:
+            batch = resident_batch(data, batch, self.config.seed, self.config.augmentation)
+        return self.train_step(state, batch)
+
+    def _resident_arrays(self) -> Batch:
+        """The whole training split on every device, or nothing when the host makes the batches."""
+        if not self.config.data.resident:
+            return {}
+        return jax.device_put(resident_arrays(self.pipeline), replicated(self.mesh))
 
     def model_of(self, state: TrainState) -> Network:
         """The network with the parameters of `state` that are evaluated and published."""
@@ -182,7 +196,7 @@ def prepare(
       ConfigError: if the data's classes or size contradict the configuration, or nothing is left
         to train.
     """
-    source = _source(config, config.data.split, config.data.limit)
+    source = open_split(config, config.data.split, config.data.limit)
     classes = config.model.num_classes or len(source.classes)
     if classes != len(source.classes):
         raise ConfigError(
@@ -192,7 +206,9 @@ def prepare(
     model = _create(config, classes, activation, abstract=True)
     graphdef, params = split(model)
     selects = trainable or functools.partial(_matches, re.compile(config.trainable))
-    trained = frozenset(name for name in params if selects(name))
+    selected = frozenset(name for name in params if selects(name))
+    statistics = selected & statistics_of(model)
+    trained = selected - statistics
     if not trained:
         raise ConfigError(
             f"trainable={config.trainable!r} selects no parameter of {config.model.arch}; the "
@@ -202,10 +218,10 @@ def prepare(
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total)
     return Run(
         config=config,
-        pipeline=_pipeline(config, source),
-        eval_source=_source(config, config.eval.split, config.eval.limit),
+        pipeline=make_pipeline(config, source),
+        eval_source=open_split(config, config.eval.split, config.eval.limit),
         model=model,
-        train_step=TrainStep(config, graphdef, classes, schedule, trained),
+        train_step=TrainStep(config, graphdef, classes, schedule, trained, statistics),
         mesh=make_mesh(config.mesh),
         total_steps=total,
     )
@@ -218,7 +234,9 @@ def _create(
     *,
     abstract: bool = False,
 ) -> Network:
-    options = {**dataclasses.asdict(config.model), "num_classes": num_classes}
+    options: dict[str, Any] = {**dataclasses.asdict(config.model), "num_classes": num_classes}
+    if config.model.input_norm is None:
+        del options["input_norm"]
     return create_model(
         options.pop("arch"),
         **options,
@@ -226,27 +244,6 @@ def _create(
         activation=activation,
         seed=config.seed,
         abstract=abstract,
-    )
-
-
-def _source(config: TrainConfig, split: str, size: int | None) -> Source:
-    source = open_source(config.data.name, split, data_dir=config.data.data_dir)
-    if config.data.classes:
-        source = subset(source, config.data.classes)
-    return source if size is None else limit(source, size)
-
-
-def _pipeline(config: TrainConfig, source: Source) -> TrainPipeline:
-    return TrainPipeline(
-        source,
-        config.preprocessing,
-        config.augmentation,
-        batch_size=config.data.batch_size,
-        seed=config.seed,
-        workers=config.data.workers,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        bad_examples=config.data.bad_examples,
     )
 
 

@@ -12,7 +12,8 @@ import optax
 from flax import nnx
 
 from zoo.data import cutmix, mixup, random_erasing
-from zoo.models import Params, merge
+from zoo.models import Params, merge, split, train_statistics
+from zoo.models.layers import pooled_statistics
 from zoo.training.config import RegularizationConfig, TrainConfig
 from zoo.training.optimizer import make_optimizer, update_average
 from zoo.training.schedule import Schedule
@@ -62,6 +63,8 @@ class TrainStep:
       num_classes: outputs of the network.
       schedule: learning rate of a step.
       trained: names of the parameters that are updated; all others stay bit for bit.
+      statistics: names of the running averages that are updated; their layers normalise by the
+        batch, over all devices, all others by the averages they hold.
     """
 
     config: TrainConfig
@@ -69,6 +72,7 @@ class TrainStep:
     num_classes: int
     schedule: Schedule
     trained: frozenset[str]
+    statistics: frozenset[str] = frozenset()
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -102,7 +106,7 @@ class TrainStep:
           of the output of every block.
         """
         with jax.default_matmul_precision(self.config.precision):
-            gradients, measured = self.gradients(state, batch)
+            gradients, measured, statistics = self.gradients(state, batch)
             before, _ = self._part(state.params)
             found = self.optimizer.update(gradients, state.opt_state, before)
         direction, opt_state = cast(tuple[Params, Any], found)
@@ -113,9 +117,9 @@ class TrainStep:
         metrics: Metrics = {**measured, **norms, "learning_rate": rate}
         new = TrainState(
             step=state.step + 1,
-            params={**state.params, **trained},
+            params={**state.params, **trained, **statistics},
             opt_state=opt_state,
-            ema=self._average(state, trained),
+            ema=self._average(state, {**trained, **statistics}),
             finite=jnp.ones((), jnp.bool_),
         )
         values = (measured["loss"], *norms.values())
@@ -128,8 +132,11 @@ class TrainStep:
             }
         return dataclasses.replace(new, finite=finite), metrics
 
-    def gradients(self, state: TrainState, batch: Batch) -> tuple[Params, Metrics]:
-        """Gradients of the trained parameters at `state`, with the loss and top1 of the batch."""
+    def gradients(self, state: TrainState, batch: Batch) -> tuple[Params, Metrics, Params]:
+        """Gradients of the trained parameters at `state`, loss and top1, and the new statistics.
+
+        In parts, each is normalised by itself; the statistics are those of all parts together.
+        """
         image_key, dropout_key = jax.random.split(
             jax.random.fold_in(jax.random.key(self.config.seed), state.step)
         )
@@ -140,21 +147,23 @@ class TrainStep:
         def one(index: jax.Array, images: jax.Array, targets: jax.Array, labels: jax.Array) -> Any:
             key = jax.random.fold_in(dropout_key, index)
             loss = jax.value_and_grad(self._loss, has_aux=True)
-            (value, top1), gradient = loss(trained, frozen, images, targets, labels, key)
-            return gradient, {"loss": value, "top1": top1}
+            (value, (top1, new)), gradient = loss(trained, frozen, images, targets, labels, key)
+            return (gradient, {"loss": value, "top1": top1}), new
 
         if parts == 1:
-            return one(jnp.zeros((), jnp.int32), images, targets, batch["label"])
+            sums, statistics = one(jnp.zeros((), jnp.int32), images, targets, batch["label"])
+            return *sums, statistics
 
-        def add(total: Any, part: Any) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, one(*part)), None
+        def add(total: Any, part: Any) -> tuple[Any, Params]:
+            sums, statistics = one(*part)
+            return jax.tree.map(jnp.add, total, sums), statistics
 
         examples = [_interleaved(x, parts) for x in (images, targets, batch["label"])]
         indices = jnp.arange(parts)
-        first = jax.eval_shape(one, indices[0], *(x[0] for x in examples))
+        first, _ = jax.eval_shape(one, indices[0], *(x[0] for x in examples))
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first)
-        total, _ = jax.lax.scan(add, zeros, (indices, *examples))
-        return jax.tree.map(lambda leaf: leaf / parts, total)
+        total, statistics = jax.lax.scan(add, zeros, (indices, *examples))
+        return *jax.tree.map(lambda leaf: leaf / parts, total), pooled_statistics(statistics)
 
     def inputs(self, key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Normalised images and soft targets [batch, classes] of a batch, mixed and erased."""
@@ -178,22 +187,25 @@ class TrainStep:
         targets: jax.Array,
         labels: jax.Array,
         key: jax.Array,
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> tuple[jax.Array, tuple[jax.Array, Params]]:
         model = merge(self.graphdef, {**frozen, **trained})
+        train_statistics(model, self.statistics)
         logits = model(images, dropout_key=key if self.config.model.dropout_rate else None)
         losses = -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
-        return losses.mean(), jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
+        top1 = jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
+        statistics = {n: value for n, value in split(model)[1].items() if n in self.statistics}
+        return losses.mean(), (top1, statistics)
 
     def _activation_sizes(self, params: Params, batch: Batch) -> Params:
         images = self.config.preprocessing.normalize(batch["image"])
         outputs = merge(self.graphdef, params).block_outputs(images)
         return {name: jnp.sqrt(jnp.mean(x**2)) for name, x in _float32(outputs).items()}
 
-    def _average(self, state: TrainState, trained: Params) -> Params | None:
+    def _average(self, state: TrainState, changed: Params) -> Params | None:
         if self.config.ema_decay is None or state.ema is None:
             return None
-        averages, _ = self._part(state.ema)
-        new = update_average(averages, trained, self.config.ema_decay, state.step)
+        averages = {name: state.ema[name] for name in changed}
+        new = update_average(averages, changed, self.config.ema_decay, state.step)
         return {**state.ema, **new}
 
     def _part(self, params: Params) -> tuple[Params, Params]:

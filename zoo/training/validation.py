@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
+from zoo.data.resident import resident_mistakes
 from zoo.data.sources import DATA_SETS, PREFIXES
 from zoo.models import ResNetConfig, list_models
 from zoo.training.config import TrainConfig
@@ -54,8 +55,11 @@ def _model(config: TrainConfig) -> Iterator[str]:
     yield from _one_of("model.arch", model.arch, list_models(), show_all=False)
     yield from _above("model.num_classes", model.num_classes, 1)
     for name in ("stem", "width", "dtype", "param_dtype", "dropout_rate", "input_norm"):
+        value = getattr(model, name)
+        if name == "input_norm" and value is None:
+            continue
         try:  # one field at a time, so that each mistake is a sentence of its own
-            ResNetConfig(50, **{name: getattr(model, name)})
+            ResNetConfig(50, **{name: value})
         except ValueError as error:
             yield f"model.{error}"
 
@@ -68,6 +72,8 @@ def _data(config: TrainConfig) -> Iterator[str]:
     yield from _above("data.workers", data.workers, 0)
     yield from _above("data.limit", data.limit, 1)
     yield from _one_of("data.bad_examples", data.bad_examples, ("error", "skip"))
+    if data.resident:
+        yield from resident_mistakes(config.augmentation, data.bad_examples)
     splits = ("train", "test", "val")
     yield from _one_of("data.split", data.split, splits)
     yield from _one_of("eval.split", config.eval.split, splits)

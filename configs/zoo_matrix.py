@@ -1,0 +1,133 @@
+"""Every network that the zoo trains: one row each, in order of value, by data set.
+
+Command   python tools/train_zoo.py --matrix cifar10 --data-dir DIR --budget 9m, again until done
+Baselines `resnetN` is ResNet-V2 with BatchNorm and shortcuts: same trunk, width, data and budget
+Measured  nothing for CIFAR-10 and Tiny-ImageNet yet; learning rates are those of short trials
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from zoo.data import Augmentation, Preprocessing
+from zoo.training import (
+    CheckpointConfig,
+    DataConfig,
+    EvalConfig,
+    LogConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RegularizationConfig,
+    ScheduleConfig,
+    TrainConfig,
+    load_config,
+)
+
+_DEPTHS = (50, 101, 152, 200)
+_SEEDS = (0, 1, 2)
+_METHODS = ("vanilla_resnet{}_tat_lrelu", "resnet{}", "vanilla_resnet{}_eoc_relu",
+            "vanilla_resnet{}_dks_softplus")  # fmt: skip
+_BY_VALUE = (
+    "vanilla_resnet50_tat_lrelu",
+    "resnet50",
+    "vanilla_resnet101_tat_lrelu",
+    "vanilla_resnet152_tat_lrelu",
+    "vanilla_resnet200_tat_lrelu",
+    "vanilla_resnet50_eoc_relu",
+    "vanilla_resnet200_eoc_relu",
+    "vanilla_resnet50_dks_softplus",
+    "vanilla_resnet101_dks_softplus",
+    "rescaled_resnet50_dks_softplus",
+    "vanilla_resnet50_tat_tanh",
+    "resnet101",
+    "resnet152",
+    "resnet200",
+)
+_IN_TINY_IMAGENET = 4
+_WITH_THREE_SEEDS = 6
+_WIDTH = 0.25  # at most 9 MB in bfloat16 at depth 200
+_OPTIMIZERS = {
+    "sgd": OptimizerConfig("sgd", learning_rate=0.05, weight_decay=5e-4, clip_norm=1.0),
+    "muon": OptimizerConfig("muon", learning_rate=0.005, momentum=0.95, weight_decay=0.1),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One run: its name, which is also its folder, and everything that decides it."""
+
+    name: str
+    config: TrainConfig
+
+
+def matrices() -> dict[str, tuple[Row, ...]]:
+    """The rows by matrix, in order of value."""
+    cifar10, tiny = _cifar10(), _tiny_imagenet()
+    first, seeded = _BY_VALUE, _BY_VALUE[:_WITH_THREE_SEEDS]
+    return {
+        "cifar10": (
+            *_of_both_optimizers(cifar10, first, seeds=(0,)),
+            *_of_both_optimizers(cifar10, seeded, seeds=_SEEDS[1:]),
+        ),
+        "tiny_imagenet": tuple(_of_both_optimizers(tiny, first[:_IN_TINY_IMAGENET], seeds=(0,))),
+        "digits": tuple(_digits()),
+        "smoke": tuple(_smoke()),
+    }
+
+
+def _cifar10() -> TrainConfig:
+    return TrainConfig(
+        epochs=100,
+        model=ModelConfig(stem="cifar", width=_WIDTH, dtype="bfloat16"),
+        data=DataConfig("cifar10", batch_size=256, resident=True),
+        preprocessing=Preprocessing(
+            (32, 32), mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)
+        ),
+        augmentation=Augmentation(crop_padding=4, flip=True),
+        schedule=ScheduleConfig("cosine", warmup_fraction=0.1),
+        regularization=RegularizationConfig(label_smoothing=0.1),
+        eval=EvalConfig(every_steps=2000, batch_size=1000),
+        checkpoint=CheckpointConfig(every_steps=1000, keep_best=0),
+        log=LogConfig(every_steps=100),
+    )
+
+
+def _tiny_imagenet() -> TrainConfig:
+    return dataclasses.replace(
+        _cifar10(),
+        data=DataConfig("folder:tiny-imagenet-64", batch_size=256, resident=True),
+        preprocessing=Preprocessing((64, 64)),
+        augmentation=Augmentation(crop_padding=8, flip=True),
+        eval=EvalConfig(every_steps=2000, split="val", batch_size=400),
+    )
+
+
+def _of_both_optimizers(
+    recipe: TrainConfig, archs: Iterable[str], seeds: Iterable[int]
+) -> Iterable[Row]:
+    for seed in seeds:
+        for arch in archs:
+            for name, optimizer in _OPTIMIZERS.items():
+                config = dataclasses.replace(recipe, optimizer=optimizer)
+                yield _row(f"{arch}-{name}-{seed}", config, arch, seed)
+
+
+def _digits() -> Iterable[Row]:
+    recipe = load_config(Path(__file__).with_name("vanilla_resnet50_tat_lrelu_digits.py"))
+    for seed in _SEEDS:
+        for depth in _DEPTHS:
+            for method in _METHODS:
+                arch = method.format(depth)
+                yield _row(f"{arch}-{seed}", recipe, arch, seed)
+
+
+def _smoke() -> Iterable[Row]:
+    """Seconds each, to see that the trainer works."""
+    recipe = load_config(Path(__file__).with_name("smoke_digits.py"))
+    for arch in ("vanilla_resnet18_tat_lrelu", "resnet18"):
+        yield _row(f"{arch}-0", recipe, arch, 0)
+
+
+def _row(name: str, recipe: TrainConfig, arch: str, seed: int) -> Row:
+    model = dataclasses.replace(recipe.model, arch=arch)
+    return Row(name, dataclasses.replace(recipe, model=model, seed=seed))

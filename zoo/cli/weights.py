@@ -1,0 +1,113 @@
+"""Commands on the files of published weights: download, cache, export."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from zoo.cli.commands import Command
+from zoo.cli.text import Output
+
+_SOURCE_HELP = "arch.tag, https://HOST/PATH or hf:ORG/NAME@REVISION"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Download(Command):
+    """Fetch a published weight into the cache, verified; does nothing where it is there whole.
+
+    ZOO_URL names other servers, ZOO_CACHE another cache, ZOO_OFFLINE=1 forbids every connection.
+
+    $ zoo download vanilla_resnet50_tat_lrelu.digits
+    $ zoo download hf:someone/vanilla_resnet50@v1
+    """
+
+    source: Annotated[Positional[str], arg(help=_SOURCE_HELP)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cache(Command):
+    """What was downloaded: where it is, what there is, whether it is intact; or remove it.
+
+    $ zoo cache path
+    $ zoo cache list
+    $ zoo cache verify
+    $ zoo cache rm vanilla_resnet50_tat_lrelu.digits
+    """
+
+    action: Annotated[Positional[Literal["path", "list", "verify", "rm"]], arg(help="what to do")]
+    id: Annotated[Positional[str | None], arg(help="one weight; rm needs it, or --all")] = None
+    all: Annotated[bool, arg(help="rm: every weight")] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Export(Command):
+    """A weight in a form that needs no JAX: one safetensors file, or a folder for PyTorch.
+
+    $ zoo export vanilla_resnet50_tat_lrelu.digits
+    $ zoo export vanilla_resnet50_tat_lrelu.digits --format torch --out digits_torch
+    """
+
+    model: Annotated[Positional[str], arg(help=f"{_SOURCE_HELP}, dir:PATH or run directory")]
+    format: Annotated[Literal["safetensors", "torch"], arg(help="what to write")] = "safetensors"
+    out: Annotated[str | None, arg(help="a path that is free; None: named after the weight")] = None
+
+
+def download(command: Download) -> Output:
+    """A weight into the cache."""
+    from zoo.pretrained.manifest import MANIFEST
+    from zoo.pretrained.sources import locate
+
+    folder, manifest = locate(command.source)
+    size = manifest.num_bytes + (folder / MANIFEST).stat().st_size
+    value = {"id": manifest.id, "folder": str(folder), "bytes": size}
+    return Output(value, [f"{manifest.id}: {size:,} bytes, every file verified, in {folder}"])
+
+
+def cache(command: Cache) -> Output:
+    """The cache: path, list, verify or rm."""
+    if command.all and command.action != "rm":
+        raise ValueError("--all belongs to zoo cache rm")
+    if command.action == "path":
+        from zoo.pretrained.cache import cache_folder
+
+        return Output(str(cache_folder()), [str(cache_folder())])
+    return _remove(command) if command.action == "rm" else _list(command)
+
+
+def _list(command: Cache) -> Output:
+    from zoo.pretrained.cache import cache_folder, list_cached
+
+    verify = command.action == "verify"
+    weights = [w for w in list_cached(verify=verify) if command.id in (None, w.id)]
+    if command.id is not None and not weights:
+        raise ValueError(f"no {command.id!r} in {cache_folder()}; see: zoo cache list")
+    damaged = [w for w in weights if w.problems]
+    if verify and damaged:
+        what = "; ".join(f"{w.id}: {', '.join(w.problems)}" for w in damaged)
+        raise ValueError(f"{what}; repair: zoo download ID, or: zoo cache rm ID")
+    state = "  intact" if verify else ""
+    lines = [f"{w.id}  {w.bytes:,} bytes  {w.folder}{state}" for w in weights]
+    return Output([_plain(w) for w in weights], lines or [f"nothing in {cache_folder()}"])
+
+
+def _remove(command: Cache) -> Output:
+    from zoo.pretrained.staging import remove_cached
+
+    if (command.id is None) != command.all:
+        raise ValueError("zoo cache rm needs the id of one weight, or --all")
+    removed = remove_cached(command.id)
+    lines = [f"removed {w.id}, {w.bytes:,} bytes" for w in removed]
+    return Output([_plain(w) for w in removed], lines or ["nothing to remove"])
+
+
+def _plain(weight: object) -> dict[str, object]:
+    values = dataclasses.asdict(weight)  # pyrefly: ignore
+    return {**values, "folder": str(values["folder"]), "problems": list(values["problems"])}
+
+
+def export(command: Export) -> Output:
+    """A weight in another form."""
+    from zoo.export import export
+
+    path = export(command.model, command.out, format=command.format)
+    return Output({"model": command.model, "path": str(path)}, [f"wrote {path}"])

@@ -1,0 +1,95 @@
+"""One packed shard: written, read back, hashed, and only then given its name."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path
+
+from zoo.data.decode import BadImageError, check_image
+from zoo.data.imagenet.packed import Shard, array_record
+from zoo.data.imagenet.source import ImageNetSource
+
+RECEIPTS = ".zoo-prepare"
+
+_WRITE_OPTIONS = "group_size:1,uncompressed"  # random access to single, already compressed images
+
+
+class BadImagesError(Exception):
+    """Images of a shard that cannot be decoded; `images` says which and why."""
+
+    def __init__(self, images: list[str]) -> None:
+        super().__init__(f"{len(images)} bad images")
+        self.images = images
+
+
+def finish_shard(
+    path: Path, source: ImageNetSource, chosen: range, stop: threading.Event
+) -> tuple[Shard, bool]:
+    """The shard at `path` with the images `chosen`, and whether it was there already.
+
+    Raises:
+      BadImagesError: if images cannot be decoded; then there is no shard.
+      OSError: if what was written cannot be read back.
+    """
+    receipt = path.parent / RECEIPTS / f"{path.name}.json"
+    if receipt.is_file() and path.is_file():
+        shard = Shard(**json.loads(receipt.read_text()))
+        if path.stat().st_size == shard.bytes and file_sha256(path) == shard.sha256:
+            return shard, True
+    partial = path.parent / RECEIPTS / f"{path.name}.partial"
+    digests = _write_records(partial, source, chosen, stop)
+    _check_records(partial, digests)
+    shard = Shard(path.name, len(chosen), partial.stat().st_size, file_sha256(partial))
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    write_whole(receipt, json.dumps(dataclasses.asdict(shard)))
+    return shard, False
+
+
+def _write_records(
+    path: Path, source: ImageNetSource, chosen: range, stop: threading.Event
+) -> list[bytes]:
+    writer = array_record().ArrayRecordWriter(str(path), _WRITE_OPTIONS)
+    digests, bad = [], []
+    try:
+        for index in chosen:
+            if stop.is_set():
+                raise InterruptedError(f"{path} was not finished")
+            try:
+                data = source.encoded(index)
+                check_image(data, source.store.place(index))
+            except BadImageError as error:
+                bad.append(str(error))
+                continue
+            writer.write(data)
+            digests.append(hashlib.sha256(data).digest())
+    finally:
+        writer.close()
+    if bad:
+        path.unlink()
+        raise BadImagesError(bad)
+    return digests
+
+
+def _check_records(path: Path, digests: list[bytes]) -> None:
+    reader = array_record().ArrayRecordReader(str(path))
+    read = [hashlib.sha256(reader.read([k])[0]).digest() for k in range(reader.num_records())]
+    reader.close()
+    if read != digests:
+        raise OSError(f"{path} does not hold what was written to it; check the disk")
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that under its name is always whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, errors="surrogateescape")
+    partial.replace(path)

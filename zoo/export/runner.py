@@ -1,0 +1,78 @@
+"""The few lines with which a PyTorch user runs an exported network; text, nothing is imported."""
+
+from zoo.shaping import ShapedActivation
+
+_FORMULAS = {
+    "identity": "x",
+    "tanh": "torch.tanh(x)",
+    "atan": "torch.atan(x)",
+    "asinh": "torch.asinh(x)",
+    "sin": "torch.sin(x)",
+    "cos": "torch.cos(x)",
+    "sigmoid": "torch.sigmoid(x)",
+    "erf": "torch.erf(x)",
+    "softplus": "torch.logaddexp(x, torch.zeros_like(x))",
+    "softsign": "nn.functional.softsign(x)",
+    "bentid": "(torch.sqrt(x * x + 1) - 1) / 2 + x",
+    "swish": "nn.functional.silu(x)",
+    "silu": "nn.functional.silu(x)",
+    "elu": "nn.functional.elu(x)",
+    "selu": "nn.functional.selu(x)",
+    "gelu": 'nn.functional.gelu(x, approximate="tanh")',
+    "gelu_exact": "nn.functional.gelu(x)",
+    "square": "x * x",
+    "relu": "torch.relu(x)",
+    "leaky_relu": "nn.functional.leaky_relu(x, {slope!r})",
+}
+
+_TEXT = '''"""{id} in PyTorch: python run.py, or: from run import logits."""
+import json, pathlib, torch
+from safetensors import safe_open
+from torch import nn
+
+class PerLocation(nn.Module):
+    def forward(self, x):
+        x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+        return x * torch.rsqrt((x * x).mean(1, keepdim=True))
+
+class Activation(nn.Module):
+    def forward(self, x):
+        x = {input_scale!r} * x + {input_shift!r}
+        return {output_scale!r} * ({formula} + {output_shift!r})
+
+with safe_open(pathlib.Path(__file__).with_name("{weights}"), "pt") as file:
+    about = json.loads(file.metadata()["weight"])
+    state = {{name: file.get_tensor(name) for name in file.keys()}}
+make = lambda kind, *args: (globals().get(kind) or getattr(nn, kind))(*args)
+network = nn.Sequential(*(make(*layer) for layer in about["layers"])).eval()
+network.load_state_dict(state)
+
+@torch.no_grad()
+def logits(images):
+    """uint8 [n, channel, height, width], resized as about["preprocess"] says -> [n, classes]."""
+    mean, std = (torch.tensor(about["preprocess"][k]).view(1, -1, 1, 1) for k in ("mean", "std"))
+    return network((images / 255 - mean) / std)
+
+if __name__ == "__main__":
+    print(network, about["classes"], about["preprocess"], sep="\\n")
+'''
+
+
+def runner_text(id: str, activation: ShapedActivation, weights: str) -> str:
+    """A Python program that needs torch and safetensors only.
+
+    Args:
+      id: of the weight, for its first line.
+      activation: written out as a formula.
+      weights: name of the safetensors file beside the program.
+    """
+    formula = _FORMULAS[activation.phi].format(slope=activation.negative_slope)
+    return _TEXT.format(
+        id=id,
+        weights=weights,
+        formula=formula,
+        input_scale=activation.input_scale,
+        input_shift=activation.input_shift,
+        output_scale=activation.output_scale,
+        output_shift=activation.output_shift,
+    )

@@ -1,0 +1,26 @@
+"""Files over HTTP: bounded, resumed, and given their name only when their sha256 is right.
+
+Standard library only. Knows neither weights nor data sets, which say what to fetch and where to.
+"""
+
+from zoo.transfer.fetch import Digest, DownloadError, fetch, read_small, storage_error
+from zoo.transfer.http import TransferProblem, url_problem
+from zoo.transfer.lock import waiting_lock
+from zoo.transfer.places import CACHE_VARIABLE, OFFLINE_VARIABLE, cache_home, is_offline
+from zoo.transfer.progress import ProgressBar
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "Digest",
+    "DownloadError",
+    "OFFLINE_VARIABLE",
+    "ProgressBar",
+    "TransferProblem",
+    "cache_home",
+    "fetch",
+    "is_offline",
+    "read_small",
+    "storage_error",
+    "url_problem",
+    "waiting_lock",
+]

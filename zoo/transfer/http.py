@@ -1,0 +1,168 @@
+"""One HTTP request, without trust in the server: where it may lead, how long it may take."""
+
+import email.utils
+import http.client
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+TIMEOUT_S = 30.0
+ATTEMPTS = 5
+_CONNECTING_ATTEMPTS = 3
+MAX_REDIRECTS = 5
+MAX_WAIT_S = 60.0
+# A server that dribbles never runs into the timeout of a single read.
+SLOWEST_BYTES_PER_S = 100
+SLOWEST_WINDOW_S = 60.0
+
+_BLOCK_BYTES = 1 << 20
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
+
+
+class TransferProblem(Exception):
+    """A request did not give what it should; the text says why in a few words.
+
+    Attributes:
+      attempts: how often the same is worth trying in all; 1 is not again.
+      wait_s: what the server asked to wait before, or None.
+    """
+
+    def __init__(self, reason: str, *, attempts: int = 1, wait_s: float | None = None):
+        super().__init__(reason)
+        self.attempts = attempts
+        self.wait_s = wait_s
+
+
+def url_problem(url: str) -> str:
+    """Why `url` is not fetched, or "": https only, plain http on this machine only."""
+    if not url.isprintable() or " " in url or len(url) > 2000:
+        return "is not an address"
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is not an address"
+    if parts.username is not None:
+        return "holds a user name; addresses are used without credentials"
+    if not host:
+        return "names no server"
+    if parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK):
+        return ""
+    return "is not https"
+
+
+def open_url(url: str, headers: Mapping[str, str] | None = None) -> http.client.HTTPResponse:
+    """The response to a GET, to be closed; its body is not read yet.
+
+    Raises:
+      TransferProblem: for an address that is not allowed, here or in a redirect, a server that is
+        not there or answers with an error, and a body in another encoding than asked for.
+    """
+    if problem := url_problem(url):
+        raise TransferProblem(problem)
+    fixed = {"User-Agent": "flax-vanilla-zoo", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, headers={**fixed, **(headers or {})})
+    try:
+        response = _opener().open(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _of_status(error) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _of_failure(error, _CONNECTING_ATTEMPTS) from None
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        response.close()
+        raise TransferProblem(f"sent {encoding[:20]!r} encoded bytes, which were not asked for")
+    return response
+
+
+def blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The body, piece by piece as it arrives.
+
+    Raises:
+      TransferProblem: the connection broke, stalled, or is too slow to ever end.
+    """
+    received, since = 0, time.monotonic()
+    while True:
+        try:
+            block = response.read1(_BLOCK_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise _of_failure(error) from None
+        if not block:
+            return
+        yield block
+        received += len(block)
+        elapsed = time.monotonic() - since
+        if elapsed > SLOWEST_WINDOW_S:
+            if received < SLOWEST_BYTES_PER_S * elapsed:
+                raise TransferProblem(
+                    f"sends less than {SLOWEST_BYTES_PER_S} bytes a second", attempts=ATTEMPTS
+                )
+            received, since = 0, time.monotonic()
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows few redirects, and none to where one would not go directly."""
+
+    max_redirections = MAX_REDIRECTS
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        problem = url_problem(newurl)
+        if not problem and req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            problem = "is not https"
+        if problem:
+            raise TransferProblem(f"redirects to {newurl[:100]!r}, which {problem}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """HTTP and HTTPS only: no file, ftp or data addresses exist for this opener."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Redirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _of_status(error: urllib.error.HTTPError) -> TransferProblem:
+    code = error.code
+    if 300 <= code < 400:
+        target = error.headers.get("Location", "")[:100]
+        return TransferProblem(f"redirects to {target!r}, which is not followed")
+    name = http.client.responses.get(code, "unknown status")
+    again = ATTEMPTS if code in _WORTH_ANOTHER_TRY else 2 if code == 416 else 1
+    wait_s = _retry_after(error.headers.get("Retry-After"))
+    return TransferProblem(f"{code} {name}", attempts=again, wait_s=wait_s)
+
+
+def _of_failure(error: BaseException, attempts: int = ATTEMPTS) -> TransferProblem:
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, TimeoutError):
+        return TransferProblem(f"no answer within {TIMEOUT_S:g} s", attempts=attempts)
+    text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return TransferProblem(f"connection failed ({text})", attempts=attempts)
+
+
+def _retry_after(value: str | None) -> float | None:
+    if value is None:
+        return None
+    if value.isdecimal():
+        return min(float(value), MAX_WAIT_S)
+    try:
+        then = email.utils.parsedate_to_datetime(value).timestamp()
+    except ValueError:
+        return None
+    return min(max(then - time.time(), 0.0), MAX_WAIT_S)
