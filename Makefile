@@ -24,7 +24,7 @@ demo: venv
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false $(BIN)/python -m pytest -n 2 --dist loadfile \
-	  tests/models tests/shaping/test_trace.py tests/training/test_step.py tests/test_pretrained.py
+	  tests/models/test_resnet.py tests/shaping/test_trace.py tests/training/test_step.py tests/test_pretrained.py
 
 lint: venv
 	$(BIN)/ruff check .

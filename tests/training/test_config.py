@@ -16,11 +16,13 @@ from zoo.training import (
     MeshConfig,
     ModelConfig,
     RegularizationConfig,
+    ResumeError,
     ScheduleConfig,
     TrainConfig,
     load_config,
     validate,
 )
+from zoo.training.folder import check_config
 
 MISTAKES = [
     (tiny(steps=None), r"steps=None, epochs=None: give exactly one"),
@@ -126,3 +128,11 @@ def test_configuration_files_that_are_none_are_refused(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(path)
+
+
+def test_a_field_younger_than_the_run_counts_with_its_default(tmp_path):
+    record = {"config": TrainConfig().to_json()}
+    del record["config"]["ema_decay"]
+    check_config(tmp_path, record, TrainConfig())
+    with pytest.raises(ResumeError, match="ema_decay: None -> 0.9"):
+        check_config(tmp_path, record, TrainConfig(ema_decay=0.9))

@@ -50,11 +50,9 @@ def check_config(run_dir: Path, record: Mapping[str, Any], config: TrainConfig) 
     Raises:
       ResumeError: with every differing field.
     """
-    lines = [
-        line
-        for line in differences(record.get("config", {}), config.to_json())
-        if not line.startswith(_FREE)
-    ]
+    # Through the type, so that a field younger than the run counts with its default.
+    before = TrainConfig.from_json(record.get("config", {})).to_json()
+    lines = [line for line in differences(before, config.to_json()) if not line.startswith(_FREE)]
     if lines:
         raise ResumeError(
             f"{run_dir} holds a run of another configuration; take another directory, or allow "
