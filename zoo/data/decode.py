@@ -85,7 +85,7 @@ def decode_image(
 def check_image(data: bytes, name: str) -> ImageForm:
     """Decodes an image to its end, colours as they are and JPEG at an eighth of the size.
 
-    Several times faster than `decode_image`, and refuses what that refuses for being cut short.
+    Less work than `decode_image`, and refuses what that refuses for being cut short.
 
     Raises:
       BadImageError: if the bytes are not a whole image.

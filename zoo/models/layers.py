@@ -204,8 +204,9 @@ def _orthonormal_columns(key: jax.Array, rows: int, columns: int) -> jax.Array:
     gaussian = jax.random.normal(key, (rows, columns), jnp.float32)
     with jax.default_matmul_precision("highest"):
         if rows >= 2 * columns:
-            # R is the Cholesky factor of G^T G. The condition of a G this tall is below 6, so
-            # that float32 keeps its digits, and it takes a tenth of a QR's time on CPU.
+            # R is the Cholesky factor of G^T G. A large G this tall has a condition below 6,
+            # so float32 keeps its digits; a QR took 2.4 to 4.0 times as long on two CPU cores
+            # (2048 x 512 and 1024 x 256, median of 9, jax 0.10.2).
             lower = jnp.linalg.cholesky(gaussian.T @ gaussian)
             return jax.scipy.linalg.solve_triangular(lower, gaussian.T, lower=True).T
         q, r = jnp.linalg.qr(gaussian)
@@ -214,7 +215,8 @@ def _orthonormal_columns(key: jax.Array, rows: int, columns: int) -> jax.Array:
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     if kernel.shape[:2] == (1, 1):
-        # A matrix product: on CPU several times faster than XLA's convolution, above all backward.
+        # A matrix product: on two CPU cores the gradient of a 1x1 convolution took 1.4 to 2.2
+        # times as long (three shapes, median of 9, jax 0.10.2).
         return x[:, ::stride, ::stride] @ kernel[0, 0]
     margin = kernel.shape[0] // 2
     return lax.conv_general_dilated(

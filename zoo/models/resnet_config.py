@@ -39,7 +39,7 @@ class ResNetConfig:
       remat: recompute each block in the backward pass instead of keeping its activations.
       scan: run equal blocks as one scanned block: compile time no longer grows with depth. None
         scans on TPU only, where unrolled layers compile for minutes; on two CPU cores a scanned
-        gradient of vanilla_resnet50 ran 8.8 times slower than an unrolled one (median of 9, width
+        gradient of vanilla_resnet50 ran 9.9 times slower than an unrolled one (median of 9, width
         0.25, 32 images of 32 x 32, jax 0.10.2; `python tools/benchmark_scan.py`).
       input_norm: "per_location" gives each pixel q value 1 (one more input channel); "none".
     """
