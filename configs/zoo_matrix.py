@@ -43,6 +43,8 @@ _BY_VALUE = (
     "resnet152",
     "resnet200",
 )
+_RATES = (0.1, 0.03, 0.01)
+_TRIAL_STEPS = 300
 _IN_TINY_IMAGENET = 4
 _WITH_THREE_SEEDS = 6
 _WIDTH = 0.25  # at most 9 MB in bfloat16 at depth 200
@@ -70,6 +72,8 @@ def matrices() -> dict[str, tuple[Row, ...]]:
             *_of_both_optimizers(cifar10, seeded, seeds=_SEEDS[1:]),
         ),
         "tiny_imagenet": tuple(_of_both_optimizers(tiny, first[:_IN_TINY_IMAGENET], seeds=(0,))),
+        "cifar10_cpu": tuple(_cifar10_cpu()),
+        "digits_rates": tuple(_digits_rates()),
         "digits": tuple(_digits()),
         "smoke": tuple(_smoke()),
     }
@@ -110,6 +114,34 @@ def _of_both_optimizers(
             for name, optimizer in _OPTIMIZERS.items():
                 config = dataclasses.replace(recipe, optimizer=optimizer)
                 yield _row(f"{arch}-{name}-{seed}", config, arch, seed)
+
+
+def _cifar10_cpu() -> Iterable[Row]:
+    """Half the width and an eighth of the images, for two cores; no match for the row above it."""
+    full = _cifar10()
+    recipe = dataclasses.replace(
+        full,
+        epochs=12,
+        model=dataclasses.replace(full.model, width=_WIDTH / 2, dtype="float32"),
+        data=dataclasses.replace(full.data, batch_size=128),
+        optimizer=_OPTIMIZERS["muon"],
+        regularization=RegularizationConfig(),
+        eval=EvalConfig(every_steps=1000, batch_size=250),
+        checkpoint=CheckpointConfig(every_steps=250, keep_best=0),
+    )
+    yield _row("vanilla_resnet50_tat_lrelu-0", recipe, "vanilla_resnet50_tat_lrelu", 0)
+
+
+def _digits_rates() -> Iterable[Row]:
+    """Short trials that choose each network's learning rate by its training loss."""
+    recipe = load_config(Path(__file__).with_name("vanilla_resnet50_tat_lrelu_digits.py"))
+    for method in _METHODS:
+        for depth in _DEPTHS:
+            for rate in _RATES:
+                optimizer = dataclasses.replace(recipe.optimizer, learning_rate=rate)
+                config = dataclasses.replace(recipe, steps=_TRIAL_STEPS, optimizer=optimizer)
+                arch = method.format(depth)
+                yield _row(f"{arch}-{rate}", config, arch, 0)
 
 
 def _digits() -> Iterable[Row]:
