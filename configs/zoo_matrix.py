@@ -43,7 +43,7 @@ _BY_VALUE = (
     "resnet152",
     "resnet200",
 )
-_RATES = (0.1, 0.03, 0.01)
+_RATES = (0.3, 0.1, 0.03, 0.01)
 _TRIAL_STEPS = 300
 _IN_TINY_IMAGENET = 4
 _WITH_THREE_SEEDS = 6
