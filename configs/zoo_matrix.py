@@ -43,7 +43,15 @@ _BY_VALUE = (
     "resnet152",
     "resnet200",
 )
-_RATES = (0.3, 0.1, 0.03, 0.01)
+_RATES = (0.1, 0.03, 0.01)
+_LARGER_RATE = 0.3  # tried as well where 0.1 was the best of these
+_BEST_AT_THE_EDGE = (
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet200",
+    "vanilla_resnet50_tat_lrelu",
+)
 _TRIAL_STEPS = 300
 _IN_TINY_IMAGENET = 4
 _WITH_THREE_SEEDS = 6
@@ -137,10 +145,10 @@ def _digits_rates() -> Iterable[Row]:
     recipe = load_config(Path(__file__).with_name("vanilla_resnet50_tat_lrelu_digits.py"))
     for method in _METHODS:
         for depth in _DEPTHS:
-            for rate in _RATES:
+            arch = method.format(depth)
+            for rate in (*_RATES, *((_LARGER_RATE,) if arch in _BEST_AT_THE_EDGE else ())):
                 optimizer = dataclasses.replace(recipe.optimizer, learning_rate=rate)
                 config = dataclasses.replace(recipe, steps=_TRIAL_STEPS, optimizer=optimizer)
-                arch = method.format(depth)
                 yield _row(f"{arch}-{rate}", config, arch, 0)
 
 
@@ -161,5 +169,9 @@ def _smoke() -> Iterable[Row]:
 
 
 def _row(name: str, recipe: TrainConfig, arch: str, seed: int) -> Row:
-    model = dataclasses.replace(recipe.model, arch=arch)
-    return Row(name, dataclasses.replace(recipe, model=model, seed=seed))
+    model, optimizer = dataclasses.replace(recipe.model, arch=arch), recipe.optimizer
+    if arch.startswith("resnet"):
+        # Its first gradients are of norm 20 (50 layers) to 400 (200 layers) on the digits: clipped
+        # to 1, it hardly trained.
+        optimizer = dataclasses.replace(optimizer, clip_norm=None)
+    return Row(name, dataclasses.replace(recipe, model=model, optimizer=optimizer, seed=seed))
