@@ -45,8 +45,8 @@ _BY_VALUE = (
 )
 _RATES = (0.1, 0.03, 0.01)
 _LARGER_RATE = 0.3  # tried as well where 0.1 was the best of these
-_BEST_AT_THE_EDGE = ("resnet50", "resnet101", "resnet200", "vanilla_resnet50_tat_lrelu")
-_TRIED_DEPTHS = (50, 101, 200)
+_BEST_AT_THE_EDGE = ("resnet50", "resnet101", "vanilla_resnet50_tat_lrelu")
+_TRIED_DEPTHS = (50, 101)
 _TRIAL_STEPS = 300
 _IN_TINY_IMAGENET = 4
 _WITH_THREE_SEEDS = 6
