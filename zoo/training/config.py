@@ -173,13 +173,20 @@ class MeshConfig:
     """How the state lies on the devices.
 
     Attributes:
-      devices: number of devices used, along the one mesh axis "data"; None uses all.
-      rules: "PATTERN=axes": parameters whose name the regular expression PATTERN finds are split
-        along these axes, one of "data" or "-" per dimension. The first rule that matches counts;
-        no rule means a full copy on every device. `head.kernel=-,data` splits the classes.
+      devices: number of devices used; None uses all.
+      model: devices that share one copy of the parameters, along the mesh axis "model"; the
+        others, along the axis "data", share the batch.
+      fsdp: split every kernel, and what the optimiser keeps of it, over the axis "data", and
+        gather it where it is used (arXiv 2304.11277): less memory, more communication.
+      rules: "PATTERN=AXES": parameters whose name the regular expression PATTERN finds are split
+        along AXES, one of "data", "model" or "-" per dimension, and the first rule that matches
+        counts. "data" splits storage alone, "model" the computation too:
+        `head.kernel=-,model` computes each class on one part of the devices.
     """
 
     devices: int | None = None
+    model: int = 1
+    fsdp: bool = False
     rules: tuple[str, ...] = ()
 
 

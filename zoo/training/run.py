@@ -19,7 +19,13 @@ from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
 from zoo.training.examples import make_pipeline, open_split
 from zoo.training.schedule import make_schedule
-from zoo.training.sharding import batch_sharding, make_mesh, replicated, state_shardings
+from zoo.training.sharding import (
+    batch_sharding,
+    make_mesh,
+    replicated,
+    state_shardings,
+    used_shardings,
+)
 from zoo.training.step import Batch, Metrics, TrainState, TrainStep
 
 _QUICK_COMPILE: dict[str, str | bool] = {
@@ -56,7 +62,7 @@ class Run:
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state."""
         bare = jax.eval_shape(self.train_step.init, split(self.model)[1])
-        shardings = state_shardings(bare, self.mesh, self.config.mesh.rules)
+        shardings = state_shardings(bare, self.mesh, self.config.mesh)
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             bare,
@@ -216,13 +222,17 @@ def prepare(
         )
     total = config.total_steps(len(source))
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total)
+    mesh = make_mesh(config.mesh)
+    stored = state_shardings(params, mesh, config.mesh)
     return Run(
         config=config,
         pipeline=make_pipeline(config, source),
         eval_source=open_split(config, config.eval.split, config.eval.limit),
         model=model,
-        train_step=TrainStep(config, graphdef, classes, schedule, trained, statistics),
-        mesh=make_mesh(config.mesh),
+        train_step=TrainStep(
+            config, graphdef, classes, schedule, trained, statistics, used_shardings(stored)
+        ),
+        mesh=mesh,
         total_steps=total,
     )
 

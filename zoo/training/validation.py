@@ -145,24 +145,29 @@ def _mesh(config: TrainConfig, device_count: int | None) -> Iterator[str]:
         except ValueError as error:
             yield str(error)
     yield from _above("mesh.devices", config.mesh.devices, 1)
-    devices = config.mesh.devices or device_count
+    yield from _above("mesh.model", config.mesh.model, 1)
+    devices, model = config.mesh.devices or device_count, config.mesh.model
     if device_count is not None and devices is not None and devices > device_count:
         yield f"mesh.devices={devices}: only {device_count} devices are there"
-    batch_size, parts = config.data.batch_size, config.optimizer.accumulate_steps
-    if devices is None or batch_size < 1 or parts < 1 or devices < 1:
+    if devices is None or devices < 1 or model < 1:
         return
-    if batch_size % (devices * parts):
-        near = max(1, round(batch_size / (devices * parts))) * devices * parts
-        yield (
-            f"data.batch_size={batch_size} does not divide among {devices} devices times "
-            f"optimizer.accumulate_steps={parts}; nearest that does: {near}"
-        )
-    if config.eval.batch_size >= 1 and config.eval.batch_size % devices:
-        near = max(1, round(config.eval.batch_size / devices)) * devices
-        yield (
-            f"eval.batch_size={config.eval.batch_size} does not divide among {devices} devices; "
-            f"nearest that does: {near}"
-        )
+    if devices % model:
+        yield f"mesh.model={model} does not divide {devices} devices; give a divisor of {devices}"
+        return
+    among = f"{devices} devices"
+    yield from _divides("eval.batch_size", config.eval.batch_size, devices, among)
+    among += f" / mesh.model={model}" if model > 1 else ""
+    parts = config.optimizer.accumulate_steps
+    if parts >= 1:
+        among += f" times optimizer.accumulate_steps={parts}"
+        shares = devices // model * parts
+        yield from _divides("data.batch_size", config.data.batch_size, shares, among)
+
+
+def _divides(name: str, value: int, divisor: int, among: str) -> Iterator[str]:
+    if value >= 1 and value % divisor:
+        near = max(1, round(value / divisor)) * divisor
+        yield f"{name}={value} does not divide among {among}; nearest that does: {near}"
 
 
 def _above(name: str, value: int | None, smallest: int) -> Iterator[str]:
