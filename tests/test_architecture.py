@@ -15,7 +15,7 @@ LAYERS = (
     ("checkpoint",),
     ("evaluation", "pretrained", "inspection", "export"),
     ("training",),
-    ("finetuning", "comparison"),
+    ("finetuning", "comparison", "planning"),
     ("cli", "__main__"),
 )
 STRANGERS = [{"models", "data"}]

@@ -61,13 +61,7 @@ class Run:
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state."""
-        bare = jax.eval_shape(self.train_step.init, split(self.model)[1])
-        shardings = state_shardings(bare, self.mesh, self.config.mesh)
-        return jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            bare,
-            shardings,
-        )
+        return abstract_state(self.train_step, split(self.model)[1], self.mesh)
 
     @functools.cached_property
     def shardings(self) -> TrainState:
@@ -209,7 +203,36 @@ def prepare(
             f"model.num_classes={classes}, but {source.name} has {len(source.classes)} classes; "
             "leave it None to take the data's"
         )
-    model = _create(config, classes, activation, abstract=True)
+    mesh, total = make_mesh(config.mesh), config.total_steps(len(source))
+    model, train_step = build_step(
+        config, classes, total, mesh, activation=activation, trainable=trainable
+    )
+    return Run(
+        config=config,
+        pipeline=make_pipeline(config, source),
+        eval_source=open_split(config, config.eval.split, config.eval.limit),
+        model=model,
+        train_step=train_step,
+        mesh=mesh,
+        total_steps=total,
+    )
+
+
+def build_step(
+    config: TrainConfig,
+    num_classes: int,
+    total_steps: int,
+    mesh: Mesh,
+    *,
+    activation: ShapedActivation | None = None,
+    trainable: Callable[[str], bool] | None = None,
+) -> tuple[Network, TrainStep]:
+    """The abstract network and its step, for devices that need not be there.
+
+    Raises:
+      ConfigError: if nothing is left to train.
+    """
+    model = _create(config, num_classes, activation, abstract=True)
     graphdef, params = split(model)
     selects = trainable or functools.partial(_matches, re.compile(config.trainable))
     selected = frozenset(name for name in params if selects(name))
@@ -220,20 +243,19 @@ def prepare(
             f"trainable={config.trainable!r} selects no parameter of {config.model.arch}; the "
             f"first are {', '.join(list(params)[:4])}"
         )
-    total = config.total_steps(len(source))
-    schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total)
-    mesh = make_mesh(config.mesh)
-    stored = state_shardings(params, mesh, config.mesh)
-    return Run(
-        config=config,
-        pipeline=make_pipeline(config, source),
-        eval_source=open_split(config, config.eval.split, config.eval.limit),
-        model=model,
-        train_step=TrainStep(
-            config, graphdef, classes, schedule, trained, statistics, used_shardings(stored)
-        ),
-        mesh=mesh,
-        total_steps=total,
+    schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total_steps)
+    used = used_shardings(state_shardings(params, mesh, config.mesh))
+    step = TrainStep(config, graphdef, num_classes, schedule, trained, statistics, used)
+    return model, step
+
+
+def abstract_state(train_step: TrainStep, params: Params, mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the state that belongs to abstract parameters."""
+    bare = jax.eval_shape(train_step.init, params)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        bare,
+        state_shardings(bare, mesh, train_step.config.mesh),
     )
 
 

@@ -4,6 +4,7 @@ Parameters carry no sharding of their own; these rules are applied to the abstra
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,13 +18,17 @@ _COPY = "-"
 Rule = tuple[re.Pattern[str], tuple[str | None, ...]]
 
 
-def make_mesh(config: MeshConfig) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Mesh [data, model] over all devices of all hosts, or the first few.
+
+    Args:
+      config: how many devices, along which axes.
+      devices: to choose from; None means those that are there.
 
     Raises:
       ValueError: if more devices are asked for than there are, or they do not divide.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     count = config.devices or len(devices)
     if count > len(devices):
         raise ValueError(f"mesh.devices={count}: only {len(devices)} devices are there")

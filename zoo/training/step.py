@@ -75,7 +75,9 @@ class TrainStep:
     schedule: Schedule
     trained: frozenset[str]
     statistics: frozenset[str] = frozenset()
-    used_shardings: Mapping[str, jax.sharding.Sharding] | None = None
+    used_shardings: Mapping[str, jax.sharding.Sharding] | None = dataclasses.field(
+        default=None, hash=False
+    )
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
