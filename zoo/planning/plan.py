@@ -152,7 +152,11 @@ def _compiled(config: TrainConfig, topology: Topology) -> Plan:
     started = time.perf_counter()
     compiled = program.lower(state, batch).compile()
     seconds = time.perf_counter() - started
-    analysis, costs = compiled.memory_analysis(), compiled.cost_analysis()
+    analysis, costs, text = (
+        compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
+    )  # fmt: skip
+    if analysis is None or costs is None or text is None:
+        raise PlanError(f"the compiler of {topology.text} does not say what a program costs")
     parameters = _bytes(state.params)
     memory = Memory(
         parameters=parameters,
@@ -161,7 +165,7 @@ def _compiled(config: TrainConfig, topology: Topology) -> Plan:
         temporary=analysis.temp_size_in_bytes,
         program=analysis.generated_code_size_in_bytes,
     )
-    told = collectives(compiled.as_text())
+    told = collectives(text)
     local = config.data.batch_size // mesh.shape["data"]
     flops = 6.0 * count_macs(model, size) * local / config.mesh.model
     return _priced(config, topology, memory, flops, costs["bytes accessed"], told, local, seconds)
