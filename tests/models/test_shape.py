@@ -156,7 +156,7 @@ def test_parameters_used_directly_are_known_by_their_use():
     assert not np.any(shaped.shift[...])
 
 
-@pytest.mark.parametrize("options", [{"scan": True}, {"remat": True, "stem": "cifar"}])
+@pytest.mark.parametrize("options", [{"scan": True}, {"remat": "blocks", "stem": "cifar"}])
 def test_a_zoo_network_is_shaped_as_the_registry_builds_it(options):
     config = ResNetConfig(50, shortcut_weight=0.8, width=0.125, num_classes=10, **options)
     made = nnx.eval_shape(lambda: ResNet(config, METHOD.unsolved, rngs=nnx.Rngs(0)))

@@ -85,7 +85,9 @@ def test_vanilla_resnets_are_chains(depth):
         assert TAT().solve(graph).negative_slope == pytest.approx(NEEDED[depth], abs=1e-8)
 
 
-@pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16"}, {"remat": True}, {"scan": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"dtype": "bfloat16"}, {"remat": "blocks"}, {"scan": True}]
+)
 def test_rescaled_resnets_have_the_graph_of_their_definition(options):
     models = pytest.importorskip("zoo.models")
     name = "rescaled_resnet50_dks_softplus"

@@ -17,7 +17,7 @@ $ zoo plan configs/vanilla_resnet50_tat_lrelu_in1k.py --topology v5e:16x16 --dat
 _TOPOLOGY_HELP = (
     "v4, v5e, v5p, v6e (pip install 'flax-vanilla-zoo[tpu]'), gpu or cpu: v5e:4x4, cpu:8"
 )
-_REMAT_HELP = "auto: recompute blocks in the backward pass only if the step does not fit otherwise"
+_REMAT_HELP = "auto: of the policies that fit, the one that computes least again (model.remat)"
 _FORCED = "--xla_force_host_platform_device_count"
 
 
@@ -58,7 +58,7 @@ def _lines(found: Any) -> list[str]:
     capacity = "" if found.capacity is None else f" of {_gigabytes(found.capacity)}"
     lines = [
         f"{found.arch}, {found.batch_size} images a step on {found.topology}: {local} a chip"
-        + (", blocks recomputed" if found.remat else ""),
+        + ("" if found.remat == "none" else f", {found.remat} computed again"),
         f"memory {_gigabytes(memory.total)}{capacity}{fits}: parameters "
         f"{_gigabytes(memory.parameters)}, optimiser {_gigabytes(memory.optimizer)}, batch "
         f"{_gigabytes(memory.batch)}, activations and workspace {_gigabytes(memory.temporary)}",

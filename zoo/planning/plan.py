@@ -19,6 +19,7 @@ from zoo.training.sharding import batch_sharding, make_mesh, replicated
 Remat = Literal["config", "auto"]
 # The schedule's length is a constant of the program and changes no cost.
 _ANY_NUMBER_OF_STEPS = 1000
+_CHEAPEST_FIRST = ("none", "activations", "blocks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Plan:
       native: False where XLA for CPU compiled in place of the chip's compiler, so that
         `memory.temporary` and `bytes_moved` are estimates.
       batch_size: examples of a step over all chips.
-      remat: whether blocks are recomputed in the backward pass.
+      remat: what the backward pass computes again.
       memory: bytes.
       capacity: bytes that the chip has, or None where that is unknown.
       flops: operations of the matrix products, forward and backward.
@@ -74,7 +75,7 @@ class Plan:
     chips: int
     native: bool
     batch_size: int
-    remat: bool
+    remat: str
     memory: Memory
     capacity: int | None
     flops: float
@@ -104,20 +105,20 @@ def plan(config: TrainConfig, topology: str, *, remat: Remat = "config") -> Plan
     Args:
       config: with `model.num_classes`; its data is not opened, its device count is not used.
       topology: "v5e:4x4" and the like of v4, v5e, v5p and v6e, "gpu:8" or "cpu:8".
-      remat: "config" does what the configuration says; "auto" recomputes blocks only if the step
-        does not fit otherwise.
+      remat: "config" does what the configuration says; "auto" takes the policy that computes
+        least again among those that fit.
 
     Raises:
       PlanError: for an unknown topology, or a batch that its chips do not divide.
     """
     found = find_topology(topology)
-    first = _compiled(config if remat == "config" else _with_remat(config, False), found)
-    if remat == "auto" and first.fits is False:
-        return _compiled(_with_remat(config, True), found)
-    return first
+    if remat == "config":
+        return _compiled(config, found)
+    plans = (_compiled(_with_remat(config, policy), found) for policy in _CHEAPEST_FIRST)
+    return next(each for each in plans if each.fits is not False or each.remat == "blocks")
 
 
-def _with_remat(config: TrainConfig, remat: bool) -> TrainConfig:
+def _with_remat(config: TrainConfig, remat: str) -> TrainConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, remat=remat))
 
 

@@ -28,7 +28,7 @@ class ModelConfig:
       dtype: of the computation; the loss is always float32.
       param_dtype: of the weights.
       dropout_rate: before the head.
-      remat: recompute blocks in the backward pass.
+      remat: what the backward pass computes again: "none", "activations" or "blocks".
       scan: run equal blocks as one scanned block; None decides by backend.
       input_norm: "per_location" or "none"; None is the model's own.
     """
@@ -40,7 +40,7 @@ class ModelConfig:
     dtype: str = "float32"
     param_dtype: str = "float32"
     dropout_rate: float = 0.0
-    remat: bool = False
+    remat: str = "none"
     scan: bool | None = None
     input_norm: str | None = None
 
