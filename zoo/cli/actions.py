@@ -33,15 +33,20 @@ def list_ids(command: commands.List) -> Output:
     return Output(ids, ids)
 
 
+def _load(command: commands.Eval | commands.Predict) -> Any:
+    from zoo.pretrained import load_pretrained
+
+    return load_pretrained(command.model, step=_step(command.step), image_size=command.image_size)
+
+
 def evaluate(command: commands.Eval) -> Output:
     """Accuracy on a split."""
     from zoo.data import open_source, subset
     from zoo.evaluation import evaluate
-    from zoo.pretrained import load_pretrained
 
     source = open_source(command.data, command.split, data_dir=command.data_dir)
     source = subset(source, command.classes) if command.classes else source
-    model = load_pretrained(command.model, step=_step(command.step))
+    model = _load(command)
     result = evaluate(
         model,
         source,
@@ -80,9 +85,8 @@ def _write_evaluation(command: commands.Eval, result: Any, classes: Any, source:
 def predict(command: commands.Predict) -> Output:
     """Classes of image files."""
     from zoo.evaluation import predict
-    from zoo.pretrained import load_pretrained
 
-    model = load_pretrained(command.model, step=_step(command.step))
+    model = _load(command)
     answers = predict(model, command.files, top=command.top, progress=True)
     lines = [
         f"{answer['file']}: "

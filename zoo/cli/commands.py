@@ -15,6 +15,7 @@ $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/short --steps 100
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits --time-budget 9m
 """
+_SIZE_HELP = "side in pixels to which images are brought; None: the weight's"
 _STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
 
 
@@ -66,6 +67,7 @@ class Eval(Command):
     batch_size: Annotated[int, arg(help="examples per step over all devices")] = 256
     precision: Annotated[str, arg(help="of matrix products: highest, high or default")] = "highest"
     classes: Annotated[tuple[str, ...], arg(help="use only these classes of the data")] = ()
+    image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     step: Annotated[str | None, arg(help=_STEP_HELP)] = None
     csv: Annotated[str | None, arg(help="append the result as a row to this file")] = None
     per_class: Annotated[str | None, arg(help="write the accuracy of each class, CSV")] = None
@@ -83,6 +85,7 @@ class Predict(Command):
     model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
     files: Annotated[Positional[tuple[str, ...]], arg(help="image files")]
     top: Annotated[int, arg(help="classes per image")] = 5
+    image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     step: Annotated[str | None, arg(help=_STEP_HELP)] = None
 
 
