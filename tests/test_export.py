@@ -99,6 +99,7 @@ def test_equal_weights_give_equal_files(checkpoints, tmp_path):
 
 def test_narrow_weights_keep_their_values_for_a_reader_without_bfloat16(tmp_path):
     model = _random(ARCH, jnp.bfloat16, param_dtype="bfloat16")
+    model.preprocess, model.classes = Preprocessing((32, 32)), tuple("abcde")
     arrays = load_file(export(model, tmp_path / "narrow.safetensors"))
     for name, expected in split(model)[1].items():
         assert expected.dtype == jnp.bfloat16 and arrays[name].dtype == np.float32
@@ -240,7 +241,9 @@ def test_an_existing_path_is_kept(checkpoints, tmp_path):
             export(ID, tmp_path / "taken", format=format)
     with pytest.raises(ExportError, match="cannot be written .*give --out"):
         export(ID, tmp_path / "taken" / "below")
-    with pytest.raises(ExportError, match="format 'onnx'; allowed: safetensors, torch"):
+    with pytest.raises(
+        ExportError, match="format 'onnx'; allowed: safetensors, huggingface, torch"
+    ):
         export(ID, tmp_path / "x", format="onnx")
     assert (tmp_path / "taken").read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
 

@@ -88,7 +88,7 @@ def test_a_disk_that_fills_up_is_given_back_its_space(server, monkeypatch, tmp_p
 
     with monkeypatch.context() as patched:
         patched.setattr(FETCH._Part, "_write", fail)
-        match = "no space left in" if code in FETCH._FULL_DISK else "cannot be written"
+        match = "no space left in" if code in FETCH.FULL_DISK else "cannot be written"
         assert "ZOO_CACHE" in refused(match)
     assert [n for n in files(tmp_path / "cache") if not n.endswith(".lock")] == []
     assert is_published(load_pretrained(ID))

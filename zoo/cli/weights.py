@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
 
+_Format = Literal["safetensors", "huggingface", "torch"]
 _SOURCE_HELP = "arch.tag, https://HOST/PATH or hf:ORG/NAME@REVISION"
 
 
@@ -41,14 +42,17 @@ class Cache(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export(Command):
-    """A weight in a form that needs no JAX: one safetensors file, or a folder for PyTorch.
+    """A weight in another form: one safetensors file, or a folder for Hugging Face or PyTorch.
+
+    The first two load again: zoo predict FILE.safetensors, zoo predict dir:FOLDER.
 
     $ zoo export vanilla_resnet50_tat_lrelu.digits
+    $ zoo export runs/mine --format huggingface --out flowers
     $ zoo export vanilla_resnet50_tat_lrelu.digits --format torch --out digits_torch
     """
 
     model: Annotated[Positional[str], arg(help=f"{_SOURCE_HELP}, dir:PATH or run directory")]
-    format: Annotated[Literal["safetensors", "torch"], arg(help="what to write")] = "safetensors"
+    format: Annotated[_Format, arg(help="what to write")] = "safetensors"
     out: Annotated[str | None, arg(help="a path that is free; None: named after the weight")] = None
 
 

@@ -1,4 +1,4 @@
-"""Weights in forms that need no JAX: one safetensors file, or a PyTorch state dict to run."""
+"""Weights in other forms: one safetensors file, a Hugging Face folder, a PyTorch state dict."""
 
 from zoo.export.forms import ExportError, export
 

@@ -21,6 +21,7 @@ _HOME = {
     "locate": "sources",
     "read_index": "index",
     "read_manifest": "manifest",
+    "record_of": "writing",
     "remove_cached": "staging",
     "replace_head": "adapting",
     "shaping_record": "writing",

@@ -10,14 +10,21 @@ from typing import Any, Literal
 
 import jax
 
-from zoo.checkpoint import load_weights, read_checkpoint, read_record
+from zoo.checkpoint import (
+    file_digest,
+    load_single_file,
+    load_weights,
+    read_about,
+    read_checkpoint,
+    read_record,
+)
 from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Network, Params, create_model, merge, split
 from zoo.pretrained.adapting import adapt
-from zoo.pretrained.manifest import MANIFEST, WEIGHTS, Manifest
+from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest, manifest_of
 from zoo.pretrained.sources import FOLDER_PREFIX, is_address, locate
-from zoo.pretrained.strict_json import ManifestError
+from zoo.pretrained.strict_json import ManifestError, parse_object
 from zoo.shaping import ShapedActivation
 
 _log = logging.getLogger("zoo.pretrained")
@@ -41,9 +48,10 @@ def load_pretrained(
 
     Args:
       source: `arch.tag`; `arch` if it has one tag only; `dir:PATH`, the folder of a published
-        weight; the same on a server, `https://HOST/PATH` or `hf:ORG/NAME@REVISION`; or the
-        directory of a training run. What is not on this machine is downloaded into the cache, and
-        no connection is opened for what is.
+        weight or of `zoo export --format huggingface`; the same on a server, `https://HOST/PATH`
+        or `hf:ORG/NAME@REVISION`; `FILE.safetensors`, which `zoo export` wrote; or the directory
+        of a training run. What is not on this machine is downloaded into the cache, and no
+        connection is opened for what is.
       num_classes, in_channels, image_size: where they differ from the weight's, the network is
         adapted (`adapt`), and a line of the log says what was kept, adapted and newly initialised;
         `evaluate` refuses a network with a new head until its `classes` are set.
@@ -58,13 +66,14 @@ def load_pretrained(
       ValueError: for a number of classes, channels or pixels that the network cannot have.
     """
     text = str(source)
-    run = _run_folder(text)
+    file = _single_file(text)
+    run = _run_folder(text) if file is None else None
     if run is not None:
         model = load_run(run, step)
     elif step is not None:
         raise ValueError(f"step={step!r} belongs to training runs; {text} is a published weight")
     else:
-        model = _load_published(text)
+        model = _load_published(text) if file is None else load_file(file)
     adapted = adapt(
         model, num_classes=num_classes, in_channels=in_channels, image_size=image_size, seed=seed
     )
@@ -90,6 +99,31 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
     return _build(where, about, lambda abstract: params)
 
 
+def load_file(path: Path) -> Network:
+    """The model in one safetensors file of `zoo export`; `manifest.files` lists that file.
+
+    Raises:
+      CheckpointError: no such file, a damaged or a foreign one.
+      ManifestError: it describes no model of this version.
+    """
+    values = parse_object(read_about(path).encode(), path)
+    digest = file_digest(path.resolve())
+    manifest = manifest_of({**values, "files": {f"{values.get('id')}.safetensors": digest}}, path)
+    return _described(path, manifest, lambda abstract: load_single_file(path, abstract))
+
+
+def _single_file(text: str) -> Path | None:
+    """The safetensors file that `text` means, or that is all there is of a weight's folder."""
+    path = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
+    if is_address(text):
+        return None
+    if path.suffix == ".safetensors":
+        return path
+    alone = path / SINGLE_FILE
+    is_alone = text.startswith(FOLDER_PREFIX) and not (path / MANIFEST).exists()
+    return alone if is_alone and alone.is_file() else None
+
+
 def _run_folder(text: str) -> Path | None:
     """The folder, if `text` means a directory that is not a published weight's."""
     looks_like_path = any(mark in text for mark in ("/", "\\", "~")) or text in (".", "..")
@@ -105,9 +139,20 @@ def _run_folder(text: str) -> Path | None:
 
 def _load_published(text: str) -> Network:
     folder, manifest = locate(text)
+    single = folder / SINGLE_FILE
+
+    def read(abstract: Any) -> Params:
+        if SINGLE_FILE in manifest.files:
+            return load_single_file(single, abstract)
+        return load_weights(folder / WEIGHTS, abstract)
+
+    return _described(folder, manifest, read)
+
+
+def _described(where: Path, manifest: Manifest, read: Callable[[Any], Params]) -> Network:
     about = {name: getattr(manifest, name) for name in _MODEL_FIELDS}
-    model = _build(str(folder), about, lambda abstract: load_weights(folder / WEIGHTS, abstract))
-    _check(model, manifest, folder)
+    model = _build(str(where), about, read)
+    _check(model, manifest, where)
     model.manifest = manifest
     return model
 

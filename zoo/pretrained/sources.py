@@ -23,7 +23,7 @@ from zoo.pretrained.index import (
     find,
     parse_index,
 )
-from zoo.pretrained.manifest import MANIFEST, Manifest, parse_manifest, read_manifest
+from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, Manifest, parse_manifest, read_manifest
 from zoo.pretrained.origins import read_origin, write_origin
 from zoo.pretrained.schema import is_id
 from zoo.pretrained.strict_json import ManifestError
@@ -60,7 +60,7 @@ def locate(text: str) -> tuple[Path, Manifest]:
         folder = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
         manifest = read_manifest(folder)
         own = digest_of((folder / MANIFEST).read_bytes())
-        verify_files(folder, {**manifest.files, MANIFEST: own})
+        verify_files(folder, {**manifest.files, MANIFEST: own}, besides=_of_tools(folder, manifest))
         return folder, manifest
     if is_address(text):
         return _locate_address(text)
@@ -95,6 +95,17 @@ def base_urls() -> tuple[str, ...]:
         if problem := url_problem(base):
             raise ValueError(f"{URL_VARIABLE}: {base!r} {problem}; give https addresses")
     return bases
+
+
+def _of_tools(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Hidden files, such as git and the hub's own client leave beside a single weights file.
+
+    Orbax looks at every file of its folder, so beside its files there may be none.
+    """
+    if SINGLE_FILE not in manifest.files:
+        return ()
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    return tuple(path.as_posix() for path in paths if path.parts[0].startswith("."))
 
 
 def _locate_entry(id: str, entry: IndexEntry) -> tuple[Path, Manifest]:
