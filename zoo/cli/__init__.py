@@ -35,6 +35,7 @@ _ACTIONS = {
     "download": (weights.Download, weights.download),
     "cache": (weights.Cache, weights.cache),
     "export": (weights.Export, weights.export),
+    "push": (weights.Push, weights.push),
     "env": (commands.Env, actions.env),
     "data": (data_commands.Data, data_commands.data),
 }

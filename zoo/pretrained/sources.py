@@ -108,6 +108,23 @@ def _of_tools(folder: Path, manifest: Manifest) -> tuple[str, ...]:
     return tuple(path.as_posix() for path in paths if path.parts[0].startswith("."))
 
 
+def hub_repository(address: str) -> tuple[str, str]:
+    """ORG/NAME and the revision that `hf:ORG/NAME@REVISION` means; "main" where it names none.
+
+    Raises:
+      UnknownWeightError: if it has another form.
+    """
+    name = _HUB_NAME.fullmatch(address.removeprefix(HUB_PREFIX))
+    if name is None or not address.startswith(HUB_PREFIX):
+        raise UnknownWeightError(f"{address!r} names no repository; write hf:ORG/NAME@REVISION")
+    return name[1], name[2] or "main"
+
+
+def hub_url() -> str:
+    """Address of the hub: HF_ENDPOINT, else Hugging Face's own."""
+    return (os.environ.get(HUB_VARIABLE) or _HUB).rstrip("/")
+
+
 def _locate_entry(id: str, entry: IndexEntry) -> tuple[Path, Manifest]:
     if not entry.folder.is_dir():
         urls = tuple(f"{base}/{id}" for base in base_urls()) or entry.urls
@@ -166,11 +183,8 @@ def _locate_address(text: str) -> tuple[Path, Manifest]:
 
 def _url_of(address: str) -> str:
     if address.startswith(HUB_PREFIX):
-        name = _HUB_NAME.fullmatch(address.removeprefix(HUB_PREFIX))
-        if name is None:
-            raise UnknownWeightError(f"{address!r} names no repository; write hf:ORG/NAME@REVISION")
-        hub = os.environ.get(HUB_VARIABLE) or _HUB
-        address = f"{hub.rstrip('/')}/{name[1]}/resolve/{quote(name[2] or 'main', safe='')}"
+        repository, revision = hub_repository(address)
+        address = f"{hub_url()}/{repository}/resolve/{quote(revision, safe='')}"
     problem = url_problem(address)
     if not problem and ("?" in address or "#" in address):
         problem = "has a query or fragment; only #sha256= and 64 hexadecimal digits may follow"
