@@ -223,8 +223,10 @@ def test_every_activation_has_a_formula_and_every_program_is_python(tmp_path):
     assert _FORMULAS.keys() == ACTIVATIONS.keys()
     for case in MODELS:
         text = (export(_model(case), tmp_path / case, format="torch") / "run.py").read_text()
-        ast.parse(text)
-        assert "pickle" not in text and len(text.splitlines()) <= 40
+        tree = ast.parse(text)
+        code = [line for line in text.splitlines() if line.strip() and '"""' not in line]
+        assert "pickle" not in text and len(code) <= 20 and max(map(len, code)) <= 100
+        assert [n.name for n in tree.body if isinstance(n, ast.FunctionDef)] == ["logits"]
 
 
 def test_shortcuts_are_no_chain(tmp_path):

@@ -12,7 +12,7 @@ from zoo.cli import commands
 from zoo.cli.text import Output, accuracies, fields, text
 
 _VARIABLES = (
-    "ZOO_CHECKPOINTS", "ZOO_CACHE", "ZOO_URL", "ZOO_OFFLINE",
+    "ZOO_CHECKPOINTS", "ZOO_CACHE", "ZOO_URL", "ZOO_OFFLINE", "ZOO_LOCK_TIMEOUT", "HF_ENDPOINT",
     "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR",
 )  # fmt: skip
 
