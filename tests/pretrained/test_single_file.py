@@ -1,6 +1,7 @@
 """One safetensors file, or a Hugging Face folder of it, loads bit for bit or is refused."""
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -46,6 +47,13 @@ def test_a_file_loads_like_the_weight_it_was_made_from(single, prefix):
     assert list(model.manifest.files) == [f"{ID}.safetensors"]
     source = random_source(20)
     assert evaluate(model, source).correct1 == evaluate(tiny_model(), source).correct1
+
+
+def test_info_tells_what_a_file_holds_and_others_may_read_it(single, folder, capsys):
+    assert main(["info", str(single), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (value["id"], value["bytes"]) == (ID, single.stat().st_size)
+    assert {path.stat().st_mode & 0o777 for path in (single, *folder.iterdir())} == {0o644}
 
 
 def test_exported_again_a_file_is_the_same(single, tmp_path):
@@ -135,9 +143,10 @@ def test_what_zoo_export_did_not_write_is_refused(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_and_a_folder_in_its_place_are_one_sentence(tmp_path):
+def test_a_missing_file_a_folder_and_a_pipe_are_one_sentence(tmp_path):
     (tmp_path / "d.safetensors").mkdir()
-    for name, match in (("none", "there is no"), ("d", "no safetensors file")):
+    os.mkfifo(tmp_path / "p.safetensors")
+    for name, match in (("none", "there is no"), ("d", "no safeten"), ("p", "no safetensors file")):
         with pytest.raises(ValueError, match=match):
             load_pretrained(tmp_path / f"{name}.safetensors")
 

@@ -58,6 +58,7 @@ def write_safetensors(
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+    os.chmod(path, 0o644)  # safetensors makes it readable to its owner only
 
 
 def read_about(path: Path) -> str:

@@ -48,7 +48,7 @@ class Info(Command):
     $ zoo info vanilla_resnet50_tat_lrelu.digits --json
     """
 
-    id: Annotated[Positional[str], arg(help="model, arch.tag, dir:PATH or run directory")]
+    id: Annotated[Positional[str], arg(help="model, arch.tag, dir:PATH, file or run directory")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

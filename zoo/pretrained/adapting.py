@@ -52,7 +52,8 @@ def adapt(
 ) -> Network:
     """The network for other classes or images; `load_report` of the result says what differs.
 
-    The activation stays, `manifest` is still the weight's. None keeps what there is.
+    The activation stays, `manifest` is still the weight's: the accuracy it tells was measured on
+    the images of the weight, for others it has to be measured anew. None keeps what there is.
 
     Args:
       model: with `preprocess` set.

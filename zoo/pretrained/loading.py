@@ -10,21 +10,20 @@ from typing import Any, Literal
 
 import jax
 
-from zoo.checkpoint import (
-    file_digest,
-    load_single_file,
-    load_weights,
-    read_about,
-    read_checkpoint,
-    read_record,
-)
+from zoo.checkpoint import load_single_file, load_weights, read_checkpoint, read_record
 from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Network, Params, create_model, merge, split
 from zoo.pretrained.adapting import adapt
-from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest, manifest_of
-from zoo.pretrained.sources import FOLDER_PREFIX, is_address, locate
-from zoo.pretrained.strict_json import ManifestError, parse_object
+from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest
+from zoo.pretrained.sources import (
+    FOLDER_PREFIX,
+    is_address,
+    locate,
+    manifest_of_file,
+    single_file,
+)
+from zoo.pretrained.strict_json import ManifestError
 from zoo.shaping import ShapedActivation
 
 _log = logging.getLogger("zoo.pretrained")
@@ -66,7 +65,7 @@ def load_pretrained(
       ValueError: for a number of classes, channels or pixels that the network cannot have.
     """
     text = str(source)
-    file = _single_file(text)
+    file = single_file(text)
     run = _run_folder(text) if file is None else None
     if run is not None:
         model = load_run(run, step)
@@ -100,28 +99,14 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
 
 
 def load_file(path: Path) -> Network:
-    """The model in one safetensors file of `zoo export`; `manifest.files` lists that file.
+    """The model in one safetensors file of `zoo export`.
 
     Raises:
       CheckpointError: no such file, a damaged or a foreign one.
       ManifestError: it describes no model of this version.
     """
-    values = parse_object(read_about(path).encode(), path)
-    digest = file_digest(path.resolve())
-    manifest = manifest_of({**values, "files": {f"{values.get('id')}.safetensors": digest}}, path)
+    manifest = manifest_of_file(path)
     return _described(path, manifest, lambda abstract: load_single_file(path, abstract))
-
-
-def _single_file(text: str) -> Path | None:
-    """The safetensors file that `text` means, or that is all there is of a weight's folder."""
-    path = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
-    if is_address(text):
-        return None
-    if path.suffix == ".safetensors":
-        return path
-    alone = path / SINGLE_FILE
-    is_alone = text.startswith(FOLDER_PREFIX) and not (path / MANIFEST).exists()
-    return alone if is_alone and alone.is_file() else None
 
 
 def _run_folder(text: str) -> Path | None:
