@@ -1,5 +1,7 @@
 """A pretrained network for other channels, sizes and classes: exact where it can be."""
 
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from tests.weights import CLASSES, ID, random_source, tiny_model
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
+from zoo.cli import main
 from zoo.data import Preprocessing
 from zoo.evaluation import evaluate
 from zoo.models import create_model, merge, split
@@ -126,6 +129,30 @@ def test_an_adapted_weight_is_evaluated_and_a_partly_new_one_is_not(checkpoints)
     assert partly.load_report.adapted == ("stem.kernel",)
     with pytest.raises(ValueError, match="was replaced and is not trained"):
         evaluate(partly, random_source(5, classes=CLASSES[:3]))
+
+
+def test_what_is_new_stays_new_when_adapted_again():
+    model = adapt(adapt(tiny_model(), num_classes=3), image_size=16, in_channels=3)
+    report = model.load_report
+    assert (report.new, report.adapted) == (("head.bias", "head.kernel"), ("stem.kernel",))
+    assert len(report.kept) + 3 == len(split(model)[1])
+    with pytest.raises(ValueError, match="was replaced and is not trained"):
+        evaluate(model, random_source(5, classes=CLASSES[:3]))
+
+
+def test_an_adapted_weight_is_fine_tuned_and_then_evaluated(checkpoints, tmp_path, capsys):
+    """Grey digits of 8 x 8 pixels, as RGB of 16 x 16: the run knows its own preprocessing."""
+    workdir = str(tmp_path / "run")
+    flags = ["--data", "digits", "--classes", "7", "3"]
+    arguments = ["finetune", ID, *flags, "--workdir", workdir, "--steps", "2", "--train", "head"]
+    assert main([*arguments, "--image-size", "16", "--in-channels", "3"]) == 0
+    capsys.readouterr()
+    assert main(["eval", workdir, *flags, "--json"]) == 0
+    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    told = (value["preprocess"]["image_size"], value["preprocess"]["channels"])
+    assert told == ([16, 16], 3) and value["n"] > 0
+    model = load_pretrained(workdir)
+    assert (model.config.in_channels, model.classes) == (3, ("7", "3"))
 
 
 def test_what_fits_already_is_not_touched(checkpoints, caplog):

@@ -117,9 +117,11 @@ def train(command: Any) -> Output:
 def finetune(command: commands.Finetune) -> Output:
     """Training of a pretrained network on new classes."""
     from zoo.finetuning import finetune
+    from zoo.pretrained import load_pretrained
 
+    channels, size = command.in_channels, command.image_size
     result = finetune(
-        command.model,
+        load_pretrained(command.model, in_channels=channels, image_size=size),
         command.data,
         workdir=command.workdir,
         classes=command.classes,

@@ -101,6 +101,8 @@ class Finetune(Command):
     data: Annotated[str, arg(help=_DATA_HELP)]
     workdir: Annotated[str, arg(help="directory of the run; eval and predict accept it")]
     data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None
+    image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
+    in_channels: Annotated[Literal[1, 3] | None, arg(help="grey or RGB; None: the weight's")] = None
     classes: Annotated[tuple[str, ...], arg(help="use only these classes, in this order")] = ()
     train: Annotated[Literal["head", "all"], arg(help="only the last layer, or everything")] = "all"
     steps: Annotated[int, arg(help="number of updates")] = 200

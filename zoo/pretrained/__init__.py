@@ -23,7 +23,6 @@ _HOME = {
     "read_manifest": "manifest",
     "record_of": "writing",
     "remove_cached": "staging",
-    "replace_head": "adapting",
     "shaping_record": "writing",
     "write_index": "index",
     "write_pretrained": "writing",

@@ -81,20 +81,25 @@ def adapt(
     result = merge(graphdef, {name: {**params, **adapted, **new}[name] for name in names})
     result.preprocess, result.manifest = transform, model.manifest
     result.classes = () if new else model.classes
-    result.load_report = LoadReport(
-        source=model.manifest.id if model.manifest else model.arch,
-        kept=tuple(name for name in names if name not in new and name not in adapted),
-        new=tuple(sorted(new)),
-        adapted=tuple(adapted),
-        changes=tuple(_changes(model.preprocess, transform)),
-    )
+    result.load_report = _report(model, names, adapted, new, _changes(model.preprocess, transform))
     return result
 
 
-def replace_head(model: Network, num_classes: int, *, seed: int = 0) -> tuple[Network, LoadReport]:
-    """`adapt` to another number of classes, with its report."""
-    adapted = adapt(model, num_classes=num_classes, seed=seed)
-    return adapted, adapted.load_report
+def _report(
+    model: Network, names: Params, adapted: Params, new: Params, changes: list[str]
+) -> LoadReport:
+    """What differs from the weight, also by what `model` was adapted to before."""
+    source = model.manifest.id if model.manifest else model.arch
+    before = model.load_report or LoadReport(source, ())
+    fresh = {*before.new, *new}
+    changed = {*before.adapted, *adapted} - fresh
+    return LoadReport(
+        source=source,
+        kept=tuple(name for name in names if name not in fresh | changed),
+        new=tuple(sorted(fresh)),
+        adapted=tuple(sorted(changed)),
+        changes=(*before.changes, *changes),
+    )
 
 
 def _resized(model: Network, size: int | tuple[int, int] | None) -> Preprocessing:
