@@ -66,8 +66,13 @@ def _same(first, second):
     np.testing.assert_allclose(first, second, atol=2e-5 * np.abs(second).max())
 
 
-@pytest.mark.parametrize("case", ["cifar", "imagenet"])
-@pytest.mark.parametrize(("old", "new"), [(3, 1), (1, 3), (3, 2), (3, 4), (2, 5), (3, 6), (4, 3)])
+@pytest.mark.parametrize(
+    ("case", "old", "new"),
+    [
+        ("cifar", 3, 1), ("cifar", 1, 3), ("cifar", 3, 2), ("cifar", 2, 5), ("cifar", 4, 3),
+        ("imagenet", 3, 1), ("imagenet", 1, 3),
+    ],
+)  # fmt: skip
 def test_images_whose_channels_agree_get_the_same_logits(case, old, new):
     """A grey image repeated to RGB, and every other pair of channel numbers alike."""
     model = _model(case, old)
@@ -78,8 +83,10 @@ def test_images_whose_channels_agree_get_the_same_logits(case, old, new):
     _same(_logits(adapted, images[1]), _logits(model, images[0]))
 
 
-@pytest.mark.parametrize("case", ["none", "batch norm"])
-@pytest.mark.parametrize(("old", "new", "mean"), [(3, 1, (0.45,) * 3), (1, 3, MEAN), (3, 4, MEAN)])
+@pytest.mark.parametrize(
+    ("case", "old", "new", "mean"),
+    [("none", 3, 1, (0.45,) * 3), ("none", 3, 4, MEAN), ("batch norm", 1, 3, MEAN)],
+)
 def test_without_per_location_normalisation_the_means_must_agree(case, old, new, mean):
     model = _model(case, old, mean=mean)
     adapted = adapt(model, in_channels=new)
@@ -140,6 +147,7 @@ def test_what_is_new_stays_new_when_adapted_again():
         evaluate(model, random_source(5, classes=CLASSES[:3]))
 
 
+@pytest.mark.slow
 def test_an_adapted_weight_is_fine_tuned_and_then_evaluated(checkpoints, tmp_path, capsys):
     """Grey digits of 8 x 8 pixels, as RGB of 16 x 16: the run knows its own preprocessing."""
     workdir = str(tmp_path / "run")
