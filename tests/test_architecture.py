@@ -27,6 +27,8 @@ FENCES = {
     "tensorflow_datasets": "data",
     "sklearn": "data",
     "optax": "training finetuning",
+    "huggingface_hub": "export/hub",
+    "httpx2": "export/hub",
     "array_record": "data/imagenet",
 }
 NEVER = ("tensorflow", "torch")

@@ -21,10 +21,10 @@ from zoo.evaluation import evaluate
 from zoo.models import create_model, overrides_of, split
 from zoo.pretrained import (
     UnknownWeightError,
+    adapt,
     list_pretrained,
     load_pretrained,
     read_manifest,
-    replace_head,
     shaping_record,
     write_index,
     write_pretrained,
@@ -198,7 +198,7 @@ def test_the_same_number_of_classes_keeps_the_head(checkpoints):
 
 
 def test_the_report_lists_what_is_kept_and_new():
-    _, report = replace_head(tiny_model(), 3)
+    report = adapt(tiny_model(), num_classes=3).load_report
     assert report.new == ("head.bias", "head.kernel")
     assert set(report.kept) | set(report.new) == set(split(tiny_model())[1])
 

@@ -45,9 +45,13 @@ def _publish(monkeypatch, *arguments):
 def test_a_finished_run_can_be_published_once(tuned, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ZOO_CHECKPOINTS", str(tmp_path))
     id = f"{tuned.model.arch}.sevens"
-    assert _publish(monkeypatch, tuned.workdir, "--id", id) == 0
+    assert _publish(monkeypatch, tuned.workdir, "--id", id, "--release", tmp_path) == 0
     assert list_pretrained() == [id]
     model = load_pretrained(id)
+    released = load_pretrained(tmp_path / f"{id}.safetensors").manifest.files
+    assert (
+        model.manifest.releases["safetensors"]["sha256"] == released[f"{id}.safetensors"]["sha256"]
+    )
     ours, theirs = split(model)[1], split(tuned.model)[1]
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     measured = model.manifest.metrics["digits[7,3]"]

@@ -21,6 +21,7 @@ import numpy as np
 from zoo.checkpoint import read_record
 from zoo.data import limit, open_source, subset
 from zoo.evaluation import evaluate
+from zoo.export import release
 from zoo.models import Network, split
 from zoo.pretrained import load_pretrained, write_index, write_pretrained
 from zoo.pretrained.card import read_comparison, render_card
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoints", type=Path, help="default: where weights are looked for")
     parser.add_argument("--data-dir", help="where the data set's files are")
     parser.add_argument("--comparison", type=Path, help=".md, or .json list of rows, for the card")
+    parser.add_argument("--release", type=Path, help="write and list ID.safetensors in this folder")
     parser.add_argument("--data-terms", help="one sentence; known for digits and CIFAR")
     arguments = parser.parse_args(argv)
     try:
@@ -89,6 +91,8 @@ def publish(arguments: argparse.Namespace) -> None:
         extra_files={"log.jsonl": (run / "metrics.jsonl").read_text(encoding="utf-8")},
     )
     write_index(checkpoints)
+    if arguments.release:
+        release(folder, arguments.release / f"{arguments.id}.safetensors")
     for name, measured in metrics.items():
         print(f"{manifest.id}: {name} {measured['correct1']} of {measured['n']} right")
     print(f"wrote {folder}, {manifest.num_bytes:,} bytes")

@@ -2,8 +2,8 @@
 
 With `--json` the last line of standard output is one JSON value; all else goes to standard error.
 Exit codes: 0 done, 1 a check found problems, 2 a mistake of the user's (one line says which),
-6 training became non-finite, 75 stopped by SIGTERM or --time-budget with the state saved,
-130 interrupted.
+5 no space left on a disk, 6 training became non-finite, 75 stopped by SIGTERM or --time-budget
+with the state saved, 130 interrupted.
 """
 
 import contextlib
@@ -36,6 +36,7 @@ _ACTIONS = {
     "download": (weights.Download, weights.download),
     "cache": (weights.Cache, weights.cache),
     "export": (weights.Export, weights.export),
+    "push": (weights.Push, weights.push),
     "env": (commands.Env, actions.env),
     "data": (data_commands.Data, data_commands.data),
 }

@@ -72,7 +72,7 @@ def write_pretrained(
             licence=licence,
             data_terms=data_terms,
             versions=library_versions(),
-            created=created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            created=created or _now(),
         )
         texts = dict(extra_files or {})
         if card is not None:
@@ -84,6 +84,31 @@ def write_pretrained(
         os.chmod(whole, 0o755)
         shutil.move(whole, folder)
     return manifest
+
+
+def record_of(model: Network, tag: str = "unpublished") -> dict[str, Any]:
+    """What a file with the weights of `model` says about them: a manifest without its `files`.
+
+    Of a published weight that is its own manifest; of other networks, also of adapted ones, what
+    follows from the model, no metrics, and that licence and terms are unknown.
+
+    Raises:
+      ValueError: if the model lacks preprocessing or classes.
+    """
+    if model.manifest is not None and model.load_report is None:
+        return model.manifest.without_files()
+    if model.preprocess is None or not model.classes:
+        raise ValueError("set model.preprocess and model.classes: a weight is useless without")
+    return {
+        **describe(model),
+        "id": f"{model.arch}.{tag}",
+        "metrics": {},
+        "recipe": {},
+        "licence": "unknown",
+        "data_terms": "data: terms not stated",
+        "versions": library_versions(),
+        "created": _now(),
+    }
 
 
 def describe(model: Network) -> dict[str, Any]:
@@ -129,6 +154,10 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _plain(value: Any) -> Any:
