@@ -13,7 +13,7 @@ from tests.training.tiny import BASE, optimizer
 from zoo.evaluation import evaluate
 from zoo.models import merge, split
 from zoo.pretrained import list_pretrained, load_pretrained, read_manifest, write_pretrained
-from zoo.training import CheckpointConfig, EvalConfig, LogConfig
+from zoo.training import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 
 TRAIN, PUBLISH_ZOO, PUBLISH = tool("train_zoo"), tool("publish_zoo"), tool("publish")
 EVIDENCE = tool("evidence")
@@ -195,3 +195,9 @@ def test_a_tree_with_changes_is_one_sentence(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(PUBLISH, "clean_commit", refuse)
     assert PUBLISH_ZOO.main(["--matrix", "digits", "--checkpoints", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("publish_zoo: the working tree has changes")
+
+
+def test_runs_of_the_older_form_are_read():
+    values = GOOD.config.to_json()
+    values["model"]["remat"] = False
+    assert TrainConfig.from_json(values) == GOOD.config
