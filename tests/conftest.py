@@ -1,10 +1,12 @@
 """Fixtures shared by all tests: where the real test data is, and strict numerics."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,6 +21,14 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no test data at {root}; set ZOO_TEST_DATA to the folder that holds it")
     return root
+
+
+def tool(name: str) -> ModuleType:
+    """The script `tools/NAME.py` as a module; it imports its neighbours as when it is run."""
+    folder = str(REPOSITORY / "tools")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
 
 
 def json_from_8_devices(code: str, *arguments: Any) -> Any:

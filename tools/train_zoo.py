@@ -5,7 +5,7 @@
 
 Run twice, it goes on where it stopped. A row that is trained leaves its checkpoints, `config.json`,
 `env.json`, `metrics.jsonl`, `result.json` and `logits.npz` (logits and labels of every evaluated
-image, in order) in WORKDIR/MATRIX/ROW; `tools/publish.py` makes a weight of it.
+image, in order) in WORKDIR/MATRIX/ROW; `tools/publish_zoo.py` makes evidence and weights of it.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def train(rows: tuple[Any, ...], folder: Path, budget: float, data_dir: str | No
             return BudgetSpent.exit_code
         print(f"train_zoo: {row.name}, {left:.0f} s left", file=sys.stderr)
         try:
-            train_row(_located(row.config, data_dir), run_dir, left)
+            train_row(located(row.config, data_dir), run_dir, left)
         except NonFiniteError as error:
             _write(run_dir / FAILURE, {"step": error.step, "reason": str(error)})
     return 0
@@ -161,7 +161,7 @@ def sentence(state: dict[str, Any]) -> str:
     return "missing"
 
 
-def _located(config: TrainConfig, data_dir: str | None) -> TrainConfig:
+def located(config: TrainConfig, data_dir: str | None) -> TrainConfig:
     """The configuration with its data where it is on this machine."""
     if data_dir is None:
         return config

@@ -1,14 +1,13 @@
 """The matrix of networks, and the tool that trains it piece by piece."""
 
 import dataclasses
-import importlib.util
 import json
 import runpy
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, tool
 from tests.training.tiny import BASE, digest, optimizer
 from zoo.complexity import count_params
 from zoo.models import create_model
@@ -18,17 +17,7 @@ from zoo.training.signals import StopRequest
 MATRIX = runpy.run_path(str(REPOSITORY / "configs" / "zoo_matrix.py"))
 MATRICES = MATRIX["matrices"]()
 ROW = MATRICES["smoke"][1]
-
-
-def _tool():
-    path = REPOSITORY / "tools" / "train_zoo.py"
-    spec = importlib.util.spec_from_file_location("train_zoo", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOL = _tool()
+TOOL = tool("train_zoo")
 
 
 @pytest.mark.parametrize("name", MATRICES)

@@ -117,7 +117,14 @@ def _training(manifest: Manifest) -> str:
     return "\n".join(f"- {line}" for line in [*lines, f"written {manifest.created}"])
 
 
-_RECIPE = {"command": "command", "hardware": "hardware", "steps": "steps", "commit": "commit"}
+_RECIPE = {
+    "command": "command",
+    "hardware": "hardware",
+    "steps": "steps",
+    "commit": "commit",
+    "stored_as": "weights stored as",
+    "evidence": "evidence in checkpoints/",
+}
 
 
 def _limits(manifest: Manifest) -> str:

@@ -129,7 +129,8 @@ def _load_published(text: str) -> Network:
     def read(abstract: Any) -> Params:
         if SINGLE_FILE in manifest.files:
             return load_single_file(single, abstract)
-        return load_weights(folder / WEIGHTS, abstract)
+        # Weights may be stored in fewer bits than they are used in.
+        return load_weights(folder / WEIGHTS, abstract, cast=True)
 
     return _described(folder, manifest, read)
 

@@ -231,9 +231,15 @@ class TrainConfig:
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
         """Rebuilds a configuration; fields left out take their defaults.
 
+        `model.remat` may be a truth value, as runs recorded it when it knew blocks only.
+
         Raises:
           ConfigError: naming every unknown field and every value of a wrong type.
         """
+        model = values.get("model")
+        if isinstance(model, dict) and isinstance(model.get("remat"), bool):
+            remat = "blocks" if model["remat"] else "none"
+            values = {**values, "model": {**model, "remat": remat}}
         return decode_dataclass(cls, values)
 
     def total_steps(self, num_examples: int) -> int:
