@@ -140,8 +140,30 @@ def normalised(signal: Signal, builder: GraphBuilder) -> Signal:
     precision = max(term.precision for term in terms)
     if len(terms) == 1 or abs(total - 1) > Term(0, precision=precision).tolerance:
         return Signal(terms, signal.where)
-    node = builder.mix_shares((term.node, term.weight**2 / total) for term in terms)
+    node = builder.mix_shares(zip((term.node for term in terms), _shares(terms), strict=True))
     return Signal((Term(node, layers=joined_layers(terms)),), signal.where)
+
+
+def _shares(terms: tuple[Term, ...]) -> list[float]:
+    """Squared weights that add to 1, without the rounding of the type they were computed in.
+
+    Such a sum has one weight more than it needs: what takes most digits to write, as 0.9539392
+    beside 0.3, is what the type left of sqrt(1 - 0.3^2), and follows from the others.
+    """
+    squares = [term.weight**2 for term in terms]
+    digits = [_digits(term.weight) for term in terms]
+    rounded = [square for square, n in zip(squares, digits, strict=True) if n == max(digits)]
+    written = [square for square, n in zip(squares, digits, strict=True) if n < max(digits)]
+    correction = (1 - math.fsum(written)) / math.fsum(rounded)
+    return [
+        square * (correction if n == max(digits) else 1.0)
+        for square, n in zip(squares, digits, strict=True)
+    ]
+
+
+def _digits(weight: float) -> int:
+    mantissa, _ = f"{weight:.14e}".split("e")
+    return len(mantissa.lstrip("-").rstrip("0"))
 
 
 def joined_layers(terms: tuple[Term, ...]) -> Layers | None:
