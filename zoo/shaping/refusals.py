@@ -24,6 +24,12 @@ _OTHER_FUNCTIONS = frozenset(
 )
 
 
+_CONTROL = {
+    "cond": "one of several branches (cond)",
+    "while": "a loop whose length depends on data (while)",
+}
+
+
 class NotShapableError(ValueError):
     """The network holds something that has no kernel map."""
 
@@ -55,6 +61,11 @@ def _reason(error: ValueError, eqn: Any, calls: list[Any], frames: list[Any]) ->
         return (
             "selects elements of a signal (select_n), as dropout in training and masks do; trace "
             "it in evaluation mode, and write activations as zoo.ShapedActivation"
+        )
+    if name in ("cond", "while"):
+        return (
+            f"runs {_CONTROL[name]}, so it is not one network; decide with Python's if and for, or "
+            "repeat layers with jax.lax.scan"
         )
     if name in NONLINEAR or function != name:
         known = _OTHER_NAMES.get(function, function)
