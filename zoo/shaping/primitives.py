@@ -115,6 +115,11 @@ def signal_result(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBu
         return _affine(name, inputs)
     if name in _MEAN or name in _KEEP:
         return _keep(name, inputs, eqn)
+    if name in ("max", "min"):
+        raise PrimitiveError(
+            f"picks the {name} of several signals, as maxout does, for which there is no kernel "
+            "map; apply an activation to one signal"
+        )
     raise PrimitiveError(f"applies the primitive {name}")
 
 
@@ -208,8 +213,8 @@ def _unknown_factor(many: bool, factor: Value) -> str:
             "into the affine layer before it"
         )
     return (
-        "multiplies a signal by a scalar weight whose value is not known while tracing; use a "
-        "Python number"
+        "multiplies a signal by a scalar weight whose value is not known while tracing, as PReLU "
+        "and ReZero do; use a Python number"
     )
 
 

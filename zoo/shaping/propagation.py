@@ -79,4 +79,5 @@ def _nonlinear(one: Kernels, node: Nonlinear, activation: Nonlinearity | None) -
 def _mix(sources: list[Kernels], shares: tuple[float, ...]) -> Kernels:
     q_shares = [share * one.q for share, one in zip(shares, sources, strict=True)]
     q = math.fsum(q_shares)
-    return Kernels(q, sum(part * one.c for part, one in zip(q_shares, sources, strict=True)) / q)
+    parts = [part / q * one.c for part, one in zip(q_shares, sources, strict=True)]
+    return Kernels(q, np.sum(parts, axis=0))

@@ -67,12 +67,14 @@ def _reason(error: ValueError, eqn: Any, calls: list[Any], frames: list[Any]) ->
             f"runs {_CONTROL[name]}, so it is not one network; decide with Python's if and for, or "
             "repeat layers with jax.lax.scan"
         )
+    text = str(error)
+    if name in ("max", "min") and ";" in text:
+        return text
     if name in NONLINEAR or function != name:
         known = _OTHER_NAMES.get(function, function)
         use = f'zoo.ShapedActivation("{known if known in ACTIVATIONS else "softplus"}")'
         label = f"primitive {name}" if function == name else f"{function} (primitive {name})"
         return f"applies a nonlinearity that is not marked, {label}; use {use} for it"
-    text = str(error)
     if ";" in text:
         return text
     return (

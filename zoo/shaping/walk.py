@@ -53,6 +53,11 @@ class Walk:
         raw: list[Value] = [Raw(object()) for _ in range(num_inputs)]
         outputs = self.run(closed, weights + raw)
         live = [one for one in outputs if not isinstance(one, Constant)]
+        if not live:
+            raise NotShapableError(
+                "the network returns no array that depends on its input; return what its layers "
+                "compute"
+            )
         if len(live) != 1:
             raise NotShapableError(
                 f"the network returns {len(live)} arrays that depend on its input; trace a "
