@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# What is solved in a test is not kept between runs.
+os.environ.setdefault("ZOO_SOLVED_CACHE", "0")
 
 
 @pytest.fixture(scope="session")
