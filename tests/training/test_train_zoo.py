@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 from tests.training.tiny import BASE, digest, optimizer
 from zoo.complexity import count_params
 from zoo.models import create_model
-from zoo.training import BudgetSpent, fit, validate
+from zoo.training import BudgetSpent, fit, read_metrics, validate
 from zoo.training.signals import StopRequest
 
 MATRIX = runpy.run_path(str(REPOSITORY / "configs" / "zoo_matrix.py"))
@@ -73,6 +73,10 @@ def test_three_budgets_end_as_one_bit_for_bit(tmp_path, monkeypatch, capsys):
         assert [listed()[key] for key in ("state", "step", "total_steps")] == [
             "unfinished", step, ROW.config.steps
         ]  # fmt: skip
+        lines = read_metrics(tmp_path / "cifar10" / ROW.name)
+        speed = np.median([line["images_per_second"] for line in lines])
+        remaining = (ROW.config.steps - step) * ROW.config.data.batch_size
+        assert listed()["seconds_left"] == pytest.approx(remaining / speed, abs=0.1)
     assert TOOL.main(["--budget", "3600", *workdir]) == 0
     trained = listed()
     assert trained["state"] == "trained" and trained["metrics"]["n"] == 360
