@@ -7,10 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.training.config import TrainConfig
 from zoo.training.step import Batch, Metrics, TrainState
 
 # Dispatches the host may be ahead of the device: enough to hide itself, few enough to bound memory.
 _AHEAD = 2
+# A quarter to a half of what is usually logged as one line. None on CPU, where a loop around
+# convolutions is many times slower than the convolutions.
+_STEPS_PER_DISPATCH = 25
+
+
+def largest_dispatch(config: TrainConfig) -> int:
+    """Steps that one dispatch of a run makes, at most."""
+    if config.steps_per_dispatch is not None:
+        return config.steps_per_dispatch
+    loops = config.data.resident and jax.default_backend() != "cpu"
+    return _STEPS_PER_DISPATCH if loops else 1
 
 
 def steps_until(periods: Iterable[int], done: int, last: int) -> int:

@@ -2,10 +2,10 @@
 
 import dataclasses
 import functools
-import itertools
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from zoo.models import Network, Params, create_model, merge, overrides_of, split
 from zoo.shaping import ShapedActivation
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
-from zoo.training.dispatch import repeated, stacked
+from zoo.training.dispatch import largest_dispatch, repeated, stacked
 from zoo.training.examples import make_pipeline, open_split
 from zoo.training.schedule import make_schedule
 from zoo.training.sharding import batch_sharding, make_mesh, replicated, state_shardings
@@ -28,10 +28,6 @@ _QUICK_COMPILE: dict[str, str | bool] = {
     "xla_backend_optimization_level": "0",
     "xla_llvm_disable_expensive_passes": True,
 }
-
-# On an accelerator a quarter of what is usually logged as one line; on CPU a loop around
-# convolutions is many times slower than the convolutions.
-_STEPS_PER_DISPATCH = 25
 
 Compiled = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
@@ -61,10 +57,7 @@ class Run:
     @property
     def steps_per_dispatch(self) -> int:
         """Steps that one call of the compiled step makes, at most."""
-        if self.config.steps_per_dispatch is not None:
-            return self.config.steps_per_dispatch
-        loops = self.config.data.resident and jax.default_backend() != "cpu"
-        return _STEPS_PER_DISPATCH if loops else 1
+        return largest_dispatch(self.config)
 
     @functools.cached_property
     def abstract_state(self) -> TrainState:
@@ -136,9 +129,8 @@ class Run:
 
     def gather(self, batches: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
         """The next `count` of `batches` as what one dispatch takes."""
-        if self.steps_per_dispatch == 1:
-            return next(batches)
-        return stacked(list(itertools.islice(batches, count)), self.steps_per_dispatch)
+        size = self.steps_per_dispatch
+        return next(batches) if size == 1 else stacked([*islice(batches, count)], size)
 
     def place(self, batch: Mapping[str, np.ndarray]) -> Batch:
         """This process's part of a batch, put on its devices as part of the global one."""
