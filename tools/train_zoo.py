@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import runpy
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ from zoo.training import (
     parse_duration,
     read_metrics,
 )
+from zoo.training.budget import duration
 
 MATRIX = Path(__file__).resolve().parents[1] / "configs" / "zoo_matrix.py"
 RESULT, LOGITS, FAILURE = "result.json", "logits.npz", "failed.json"
@@ -146,7 +148,12 @@ def state_of(run_dir: Path) -> dict[str, Any]:
     if newest is None:
         return {"state": "missing"}
     total = newest.record["total_steps"]
-    return {"state": "unfinished", "step": newest.step, "total_steps": total}
+    state = {"state": "unfinished", "step": newest.step, "total_steps": total}
+    speeds = [line.get("images_per_second") for line in read_metrics(run_dir)]
+    if speeds := [speed for speed in speeds if speed]:
+        images = (total - newest.step) * newest.record["config"]["data"]["batch_size"]
+        state["seconds_left"] = round(images / statistics.median(speeds), 1)
+    return state
 
 
 def sentence(state: dict[str, Any]) -> str:
@@ -155,7 +162,9 @@ def sentence(state: dict[str, Any]) -> str:
         measured = state["metrics"]
         return f"trained: top-1 {100 * measured['top1']:.2f} %, n {measured['n']}"
     if state["state"] == "unfinished":
-        return f"unfinished at step {state['step']} of {state['total_steps']}"
+        left = state.get("seconds_left")
+        more = "" if left is None else f", about {duration(left)} left"
+        return f"unfinished at step {state['step']} of {state['total_steps']}{more}"
     if state["state"] == "failed":
         return f"failed at step {state['step']}: {state['reason']}"
     return "missing"

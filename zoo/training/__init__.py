@@ -1,5 +1,6 @@
 """Training: a configuration in, a run directory with a trained network out."""
 
+from zoo.training.budget import parse_duration
 from zoo.training.config import (
     DIGITS_PREPROCESSING,
     CheckpointConfig,
@@ -26,7 +27,6 @@ from zoo.training.signals import (
     Interrupted,
     Preempted,
     RunStopped,
-    parse_duration,
 )
 from zoo.training.step import TrainState, TrainStep
 from zoo.training.validation import validate

@@ -200,6 +200,9 @@ class TrainConfig:
       steps: number of updates; give this or `epochs`.
       epochs: passes over the training data.
       seed: of weights, batches and all randomness inside the step.
+      steps_per_dispatch: with `data.resident`, how many steps the device makes between two words
+        of the host, at most: none goes past a step that is logged, evaluated or saved. None takes
+        25, on CPU and for batches from the host 1. From 2 on the number changes no bit.
       ema_decay: decay of the averaged weights used for evaluation; None evaluates the weights.
       trainable: regular expression; only parameters whose name it finds are trained.
       precision: of matrix products: "default", "high" or "highest".
@@ -208,6 +211,7 @@ class TrainConfig:
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
+    steps_per_dispatch: int | None = None
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     preprocessing: Preprocessing = DIGITS_PREPROCESSING

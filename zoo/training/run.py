@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from zoo.models import Network, Params, create_model, merge, overrides_of, split
 from zoo.shaping import ShapedActivation
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
+from zoo.training.dispatch import largest_dispatch, repeated, stacked
 from zoo.training.examples import make_pipeline, open_split
 from zoo.training.schedule import make_schedule
 from zoo.training.sharding import (
@@ -58,6 +60,11 @@ class Run:
     mesh: Mesh
     total_steps: int
 
+    @property
+    def steps_per_dispatch(self) -> int:
+        """Steps that one call of the compiled step makes, at most."""
+        return largest_dispatch(self.config)
+
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state."""
@@ -96,9 +103,11 @@ class Run:
     def compile(self) -> tuple[Compiled, float]:
         """The step for these devices, with the state donated, and the seconds it took to compile.
 
-        Compiled ahead of time for one shape: a call can fail, but never compile again.
+        Where `steps_per_dispatch` is above 1 it takes what `gather` gives and makes that many
+        steps; every metric then has a first axis over them. Compiled ahead of time for one shape:
+        a call can fail, but never compile again.
         """
-        local = self.place(next(self.batches(0)))
+        local = self.place(self.gather(self.batches(0), 1))
         batch = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), local
         )
@@ -118,15 +127,23 @@ class Run:
             return resident_orders(self.pipeline, start)
         return self.pipeline.batches(start)
 
-    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+    def gather(self, batches: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
+        """The next `count` of `batches` as what one dispatch takes."""
+        size = self.steps_per_dispatch
+        return next(batches) if size == 1 else stacked([*islice(batches, count)], size)
+
+    def place(self, batch: Mapping[str, np.ndarray]) -> Batch:
         """This process's part of a batch, put on its devices as part of the global one."""
-        sharding = batch_sharding(self.mesh)
+        count = {name: batch[name] for name in ("count",) if name in batch}
+        sharding = batch_sharding(self.mesh, stacked=bool(count))
         names = ("image", "label") if "image" in batch else ("index", "epoch")
-        return {
-            name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in names
-        }
+        put = jax.make_array_from_process_local_data
+        examples = {name: put(sharding, batch[name]) for name in names}
+        return {**examples, **jax.device_put(count, replicated(self.mesh))}
 
     def _step(self, state: TrainState, batch: Batch, data: Batch) -> tuple[TrainState, Metrics]:
+        if "count" in batch:
+            return repeated(functools.partial(self._step, data=data), state, batch)
         if data:
             batch = resident_batch(data, batch, self.config.seed, self.config.augmentation)
         return self.train_step(state, batch)

@@ -38,9 +38,11 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     return jax.make_mesh(shape, (DATA_AXIS, MODEL_AXIS), kinds, devices=devices[:count])
 
 
-def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Examples split over the devices, first axis."""
-    return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+def batch_sharding(mesh: Mesh, *, stacked: bool = False) -> NamedSharding:
+    """Examples split over the devices, first axis; second axis where steps are stacked."""
+    return NamedSharding(
+        mesh, PartitionSpec(None, DATA_AXIS) if stacked else PartitionSpec(DATA_AXIS)
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -40,6 +40,12 @@ def _run(config: TrainConfig) -> Iterator[str]:
     if (config.steps is None) == (config.epochs is None):
         yield f"steps={config.steps}, epochs={config.epochs}: give exactly one of them"
     yield from _above("steps", config.steps, 1)
+    yield from _above("steps_per_dispatch", config.steps_per_dispatch, 1)
+    if (config.steps_per_dispatch or 1) > 1 and not config.data.resident:
+        yield (
+            f"steps_per_dispatch={config.steps_per_dispatch}: batches from the host come one by "
+            "one; set data.resident=True or leave it out"
+        )
     if config.epochs is not None and not 0 < config.epochs < math.inf:
         yield f"epochs={config.epochs}: give a positive number"
     yield from _one_of("precision", config.precision, _PRECISIONS)
