@@ -61,7 +61,8 @@ def load_pretrained(
         no connection is opened for what is.
       num_classes: another number replaces the head by a new one, which a line of the log says;
         `evaluate` refuses such a model until its `classes` are set.
-      step: of a training run: a number, "best", or None for the newest.
+      step: of a training run: a number, "best", or None for the one that `checkpoint.served` of
+        its configuration names, the newest unless it says "best".
       seed: of a new head.
 
     Raises:
@@ -115,6 +116,7 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
       CheckpointError: if the run holds no intact step.
       ManifestError: if a step does not describe its model.
     """
+    step = step or served_step(run)
     parameters = read_record(run, step).parameters
     restored = read_checkpoint(run, _nested_abstract(parameters), step)
     where = f"step {restored.step} of {run}"
@@ -123,6 +125,12 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
         raise ManifestError(f"{where} does not say which model it holds; train it again")
     params = restored.state.get("ema") or restored.state["params"]
     return _build(where, about, lambda abstract: params)
+
+
+def served_step(run: str | Path) -> Literal["best"] | None:
+    """Which step a run directory stands for: "best", or None for the newest."""
+    config = read_record(run).record.get("config", {})
+    return "best" if config.get("checkpoint", {}).get("served") == "best" else None
 
 
 def _run_folder(text: str) -> Path | None:

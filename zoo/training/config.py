@@ -84,6 +84,7 @@ class OptimizerConfig:
       second_moment: b2 of adamw, lamb, and of muon's parameters that are not matrices.
       weight_decay: added to the gradient for sgd, decoupled for the others.
       decay_pattern: regular expression; parameters whose name it finds decay.
+      layer_decay: factor on the learning rate per block of distance from the head.
       clip_norm: largest global norm of the gradient; None does not clip.
       accumulate_steps: split each batch into this many parts and average their gradients.
     """
@@ -94,6 +95,7 @@ class OptimizerConfig:
     second_moment: float = 0.999
     weight_decay: float = 0.0
     decay_pattern: str = r"kernel$"
+    layer_decay: float = 1.0
     clip_norm: float | None = None
     accumulate_steps: int = 1
 
@@ -142,21 +144,38 @@ class RegularizationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
-    """Evaluation during the run: period in steps (0: only at the end), split, batch size."""
+    """Evaluation during the run.
+
+    Attributes:
+      every_steps: period; 0 evaluates only at the end.
+      split: of the data.
+      batch_size: examples at a time over all devices.
+      limit: use only so many examples, evenly spread.
+      patience: stop after so many evaluations in a row without a better top-1; 0 never stops.
+    """
 
     every_steps: int = 0
     split: str = "test"
     batch_size: int = 256
     limit: int | None = None
+    patience: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """Checkpoints: period in steps (0: only at the end), how many latest and best are kept."""
+    """Checkpoints.
+
+    Attributes:
+      every_steps: period; 0 saves only at the end. Every evaluated step is saved too.
+      keep_last: how many of the latest are kept.
+      keep_best: how many of those with the best top-1 are kept.
+      served: which one the run directory stands for when it is loaded: "latest" or "best".
+    """
 
     every_steps: int = 1000
     keep_last: int = 2
     keep_best: int = 1
+    served: str = "latest"
 
 
 @dataclasses.dataclass(frozen=True)
