@@ -49,7 +49,7 @@ def main() -> None:
     args = parser.parse_args()
     args.workdir.mkdir(parents=True, exist_ok=True)
     start = load_pretrained(args.source or _pretrained_on_digits(args.workdir))
-    tuned, scratch = [], {rate: [] for rate in LEARNING_RATES}
+    tuned, scratch, n = [], {rate: [] for rate in LEARNING_RATES}, 0.0
     for seed in SEEDS:
         data = f"folder:{_subset(args, seed)}"
         run = args.workdir / f"tuned-{seed}"

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import logging
 import shlex
 from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import RunCheckpoints, list_steps, read_record
+from zoo.data.checking import check_folder
 from zoo.evaluation import evaluate, evaluate_params, split_bare
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
 from zoo.finetuning.probe import embed, linear_probe
@@ -17,6 +19,7 @@ from zoo.training import TrainConfig, fit, prepare, validate
 from zoo.training.examples import open_split
 from zoo.training.folder import METRICS
 
+_log = logging.getLogger("zoo.finetuning")
 RESULT, REPORT = "result.json", "report.html"
 
 
@@ -115,11 +118,28 @@ def finetune(
         validate(config)
     workdir = Path(workdir).expanduser().absolute()
     if not (workdir / "checkpoints").is_dir() or not list_steps(workdir):
+        _require_sound(data, start)
         _solve_head(start, config, workdir)
     made = 0
     if config.steps:
         made = fit(config, workdir, activation=start.activation, progress=progress).step
     return _finish(start, config, workdir, made)
+
+
+def _require_sound(data: str, model: Network) -> None:
+    """Looks at a folder before it is trained on; warnings go to the log.
+
+    Raises:
+      ValueError: with every error that `check_folder` finds.
+    """
+    kind, _, path = data.partition(":")
+    if kind != "folder":
+        return
+    found = check_folder(path, smallest_side=model.feature_info[-1].stride)
+    for warning in found.warnings:
+        _log.warning("%s: %s", data, warning)
+    if found.errors:
+        raise ValueError(f"{data} cannot be trained on:\n  " + "\n  ".join(found.errors))
 
 
 def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
