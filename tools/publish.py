@@ -26,6 +26,7 @@ from zoo.pretrained import load_pretrained, write_index, write_pretrained
 from zoo.pretrained.card import read_comparison, render_card
 from zoo.pretrained.index import checkpoints_folder
 from zoo.pretrained.manifest import MANIFEST
+from zoo.training import EarlyStopping
 
 DATA_TERMS = {
     "digits": "data: handwritten digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), CC BY 4.0",
@@ -106,11 +107,12 @@ def finished_record(run: Path) -> dict[str, Any]:
     """What the last checkpoint says about the run.
 
     Raises:
-      ValueError: if the run is not at its last step.
+      ValueError: if the run is neither at its last step nor ended early.
     """
     newest = read_record(run)
-    total = newest.record["total_steps"]
-    if newest.step != total:
+    total, patience = newest.record["total_steps"], newest.record["config"]["eval"].get("patience")
+    ended = EarlyStopping(patience or 0, newest.record.get("top1_history", ())).over
+    if newest.step != total and not ended:
         raise ValueError(f"{run} is at step {newest.step} of {total}; finish it first")
     return newest.record
 

@@ -116,7 +116,7 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
       CheckpointError: if the run holds no intact step.
       ManifestError: if a step does not describe its model.
     """
-    step = step or served_step(run)
+    step = served_step(run) if step is None else step
     parameters = read_record(run, step).parameters
     restored = read_checkpoint(run, _nested_abstract(parameters), step)
     where = f"step {restored.step} of {run}"
