@@ -128,10 +128,15 @@ def same_weights(first: Network, second: Network) -> bool:
 def measure(
     model: Network, record: dict[str, Any], arguments: argparse.Namespace, commit: str
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy on the run's evaluation split, on one device at the highest precision."""
+    """Accuracy on the run's evaluation split, on one device at the highest precision.
+
+    A run that chose its best step by `holdout` is measured on test, which chose nothing.
+    """
     data, settings = record["config"]["data"], record["config"]["eval"]
     data_dir = arguments.data_dir or data["data_dir"]
-    source = open_source(data["name"], settings["split"], data_dir=data_dir)
+    chosen_by = settings["split"]
+    split_name = "test" if chosen_by == "holdout" else chosen_by
+    source = open_source(data["name"], split_name, data_dir=data_dir)
     source = subset(source, data["classes"]) if data["classes"] else source
     source = limit(source, settings["limit"]) if settings["limit"] else source
     result = evaluate(model, source, devices=jax.local_devices()[:1], progress=True).to_json()
