@@ -140,7 +140,7 @@ MISTAKES = {
     ),
     "wrong part": (
         ["finetune", ID, "--data", "digits", "--workdir", "w", "--train", "tail"],
-        "head|all",
+        "last:N with N from 1 to 8",
     ),
 }
 

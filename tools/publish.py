@@ -30,6 +30,7 @@ from zoo.pretrained import Manifest, load_pretrained, write_index, write_pretrai
 from zoo.pretrained.card import read_comparison, render_card
 from zoo.pretrained.index import checkpoints_folder
 from zoo.pretrained.manifest import MANIFEST
+from zoo.training import EarlyStopping
 
 DATA_TERMS = {
     "digits": "data: handwritten digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), CC BY 4.0",
@@ -116,11 +117,12 @@ def finished_record(run: Path) -> dict[str, Any]:
     """What the last checkpoint says about the run.
 
     Raises:
-      ValueError: if the run is not at its last step.
+      ValueError: if the run is neither at its last step nor ended early.
     """
     newest = read_record(run)
-    total = newest.record["total_steps"]
-    if newest.step != total:
+    total, patience = newest.record["total_steps"], newest.record["config"]["eval"].get("patience")
+    ended = EarlyStopping(patience or 0, newest.record.get("top1_history", ())).over
+    if newest.step != total and not ended:
         raise ValueError(f"{run} is at step {newest.step} of {total}; finish it first")
     return newest.record
 
@@ -198,9 +200,12 @@ def write_weight(
 
 
 def open_split(config: Mapping[str, Any], data_dir: str | None = None) -> Source:
-    """The examples a run is evaluated on; `data_dir` None takes what `config` says."""
+    """The examples a published metric counts; `data_dir` None takes what `config` says.
+
+    A run that chose its best step by `holdout` is measured on test, which chose nothing.
+    """
     data, settings = config["data"], config["eval"]
-    source = open_source(data["name"], settings["split"], data_dir=data_dir or data["data_dir"])
+    source = open_source(data["name"], _measured(config), data_dir=data_dir or data["data_dir"])
     source = subset(source, data["classes"]) if data["classes"] else source
     return limit(source, settings["limit"]) if settings["limit"] else source
 
@@ -217,9 +222,14 @@ def metric_entry(result: EvalResult, command: str, commit: str) -> dict[str, Any
     return {**measured, "command": command, "commit": commit}
 
 
+def _measured(config: Mapping[str, Any]) -> str:
+    chosen_by = config["eval"]["split"]
+    return "test" if chosen_by == "holdout" else chosen_by
+
+
 def evaluation_command(id: str, config: Mapping[str, Any]) -> str:
     """The command that measures a published weight again."""
-    data, split_name = config["data"], config["eval"]["split"]
+    data, split_name = config["data"], _measured(config)
     command = f"zoo eval {id} --data {data['name']}"
     if data["name"].partition(":")[0] not in ("digits", "folder"):
         command += " --data-dir DIR"

@@ -126,6 +126,7 @@ def finetune(command: commands.Finetune) -> Output:
         workdir=command.workdir,
         classes=command.classes,
         train=command.train,
+        layer_decay=command.layer_decay,
         steps=command.steps,
         batch_size=command.batch_size,
         learning_rate=command.learning_rate,
@@ -133,15 +134,7 @@ def finetune(command: commands.Finetune) -> Output:
         seed=command.seed,
     )
     value = result.to_json()
-    classes = f" --classes {' '.join(command.classes)}" if command.classes else ""
-    return Output(
-        value,
-        [
-            _trained_line(value),
-            f"evaluate: zoo eval {result.workdir} --data {command.data}{classes}",
-            f"predict:  zoo predict {result.workdir} FILES",
-        ],
-    )
+    return Output(value, [_trained_line(value), *value["commands"], f"report: {value['report']}"])
 
 
 def env(command: commands.Env) -> Output:

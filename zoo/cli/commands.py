@@ -94,6 +94,7 @@ class Finetune(Command):
     """Train a published network on new classes; preprocessing is kept, the head replaced.
 
     $ zoo finetune vanilla_resnet50_tat_lrelu.digits --data folder:photos --workdir runs/mine
+    $ zoo finetune vanilla_resnet50_tat_lrelu.digits --data digits --workdir w --train last:3
     $ zoo eval runs/mine --data folder:photos
     """
 
@@ -104,11 +105,12 @@ class Finetune(Command):
     image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     in_channels: Annotated[Literal[1, 3] | None, arg(help="grey or RGB; None: the weight's")] = None
     classes: Annotated[tuple[str, ...], arg(help="use only these classes, in this order")] = ()
-    train: Annotated[Literal["head", "all"], arg(help="only the last layer, or everything")] = "all"
-    steps: Annotated[int, arg(help="number of updates")] = 200
+    train: Annotated[str, arg(help="head, last:N (blocks, and the head) or all")] = "all"
+    layer_decay: Annotated[float, arg(help="factor on the rate per block below the head")] = 1.0
+    steps: Annotated[int | None, arg(help="updates at most; None: 20 epochs, at least 200")] = None
     batch_size: Annotated[int, arg(help="examples per step over all devices")] = 64
-    learning_rate: Annotated[float | None, arg(help="peak; None: what suits --train")] = None
-    seed: Annotated[int, arg(help="of the new head and the order of examples")] = 0
+    learning_rate: Annotated[float | None, arg(help="peak; None: 0.03")] = None
+    seed: Annotated[int, arg(help="of the order of examples")] = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

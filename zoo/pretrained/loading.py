@@ -54,7 +54,8 @@ def load_pretrained(
       num_classes, in_channels, image_size: where they differ from the weight's, the network is
         adapted (`adapt`), and a line of the log says what was kept, adapted and newly initialised;
         `evaluate` refuses a network with a new head until its `classes` are set.
-      step: of a training run: a number, "best", or None for the newest.
+      step: of a training run: a number, "best", or None for the one that `checkpoint.served` of
+        its configuration names, the newest unless it says "best".
       seed: of a new head.
 
     Raises:
@@ -88,6 +89,7 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
       CheckpointError: if the run holds no intact step.
       ManifestError: if a step does not describe its model.
     """
+    step = served_step(run) if step is None else step
     parameters = read_record(run, step).parameters
     restored = read_checkpoint(run, _nested_abstract(parameters), step)
     where = f"step {restored.step} of {run}"
@@ -107,6 +109,12 @@ def load_file(path: Path) -> Network:
     """
     manifest = manifest_of_file(path)
     return _described(path, manifest, lambda abstract: load_single_file(path, abstract))
+
+
+def served_step(run: str | Path) -> Literal["best"] | None:
+    """Which step a run directory stands for: "best", or None for the newest."""
+    config = read_record(run).record.get("config", {})
+    return "best" if config.get("checkpoint", {}).get("served") == "best" else None
 
 
 def _run_folder(text: str) -> Path | None:

@@ -4,13 +4,11 @@ Owns the fields and their defaults. What makes a configuration wrong is in `vali
 """
 
 import dataclasses
-import importlib.util
 import math
-from pathlib import Path
 from typing import Any
 
 from zoo.data import Augmentation, Preprocessing
-from zoo.training.decode import ConfigError, decode_dataclass
+from zoo.training.decode import decode_dataclass
 
 DIGITS_PREPROCESSING = Preprocessing((8, 8), mean=(0.305,), std=(0.376,), channels=1)
 """8 x 8 grey pixels, normalised by the mean and standard deviation of the training digits."""
@@ -84,6 +82,7 @@ class OptimizerConfig:
       second_moment: b2 of adamw, lamb, and of muon's parameters that are not matrices.
       weight_decay: added to the gradient for sgd, decoupled for the others.
       decay_pattern: regular expression; parameters whose name it finds decay.
+      layer_decay: factor on the learning rate per block of distance from the head.
       clip_norm: largest global norm of the gradient; None does not clip.
       accumulate_steps: split each batch into this many parts and average their gradients.
     """
@@ -94,6 +93,7 @@ class OptimizerConfig:
     second_moment: float = 0.999
     weight_decay: float = 0.0
     decay_pattern: str = r"kernel$"
+    layer_decay: float = 1.0
     clip_norm: float | None = None
     accumulate_steps: int = 1
 
@@ -142,21 +142,38 @@ class RegularizationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
-    """Evaluation during the run: period in steps (0: only at the end), split, batch size."""
+    """Evaluation during the run.
+
+    Attributes:
+      every_steps: period; 0 evaluates only at the end.
+      split: of the data.
+      batch_size: examples at a time over all devices.
+      limit: use only so many examples, evenly spread.
+      patience: stop after so many evaluations in a row without a better top-1; 0 never stops.
+    """
 
     every_steps: int = 0
     split: str = "test"
     batch_size: int = 256
     limit: int | None = None
+    patience: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """Checkpoints: period in steps (0: only at the end), how many latest and best are kept."""
+    """Checkpoints.
+
+    Attributes:
+      every_steps: period; 0 saves only at the end. Every evaluated step is saved too.
+      keep_last: how many of the latest are kept.
+      keep_best: how many of those with the best top-1 are kept.
+      served: which one the run directory stands for when it is loaded: "latest" or "best".
+    """
 
     every_steps: int = 1000
     keep_last: int = 2
     keep_best: int = 1
+    served: str = "latest"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,35 +268,6 @@ class TrainConfig:
         if self.steps is not None:
             return self.steps
         return math.ceil((self.epochs or 0) * num_examples / self.data.batch_size)
-
-
-def load_config(path: str | Path) -> TrainConfig:
-    """Runs a configuration file and returns what its `get_config()` gives.
-
-    Args:
-      path: a Python file such as `configs/smoke_digits.py` that defines
-        `get_config() -> TrainConfig`.
-
-    Raises:
-      ConfigError: if the file is missing, defines no `get_config`, or returns something else.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        near = ", ".join(sorted(str(p) for p in path.parent.glob("*.py"))) or "none"
-        raise ConfigError(f"no configuration file {path}; Python files beside it: {near}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is not a Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"{path} defines no get_config(); add `def get_config() -> TrainConfig`")
-    config = module.get_config()
-    if not isinstance(config, TrainConfig):
-        raise ConfigError(
-            f"get_config() of {path} returned {type(config).__name__}, not TrainConfig"
-        )
-    return config
 
 
 def _plain(value: Any) -> Any:

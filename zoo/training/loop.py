@@ -27,6 +27,7 @@ from zoo.training.reporting import AVERAGED, Reporter
 from zoo.training.run import Run, prepare
 from zoo.training.signals import StopRequest
 from zoo.training.step import TrainState
+from zoo.training.stopping import EarlyStopping
 from zoo.training.validation import validate
 
 Resume = Literal["auto", "required", "never"]
@@ -123,8 +124,11 @@ def fit(
             write_description(run_dir, config)
             truncate_metrics(run_dir, start or 0)
         last = min(run.total_steps, run.total_steps if stop_after is None else stop_after)
+        stopping = EarlyStopping(config.eval.patience, record.get("top1_history", ()))
         with Reporter(config, run_dir, run.total_steps, start or 0, progress=progress) as reporter:
-            return _finish(run, state, start or 0, last, checkpoints, reporter, budget, run_dir)
+            return _finish(
+                run, state, start or 0, last, checkpoints, reporter, budget, stopping, run_dir
+            )
 
 
 def _finish(
@@ -135,17 +139,18 @@ def _finish(
     checkpoints: RunCheckpoints,
     reporter: Reporter,
     budget: TimeBudget,
+    stopping: EarlyStopping,
     run_dir: Path,
 ) -> FitResult:
     evaluation, seconds = {}, 0.0
-    if start < last:
+    if start < last and not stopping.over:
         with memory_advice(run.config):
-            trained = _train(run, state, start, last, checkpoints, reporter, budget)
+            trained = _train(run, state, start, last, checkpoints, reporter, budget, stopping)
         state, evaluation, seconds = trained
-    elif start >= run.total_steps:
+    elif start >= run.total_steps or stopping.over:
         reporter.say(f"step {start} of {run.total_steps} is reached: nothing is left to train")
         evaluation = _evaluate(run, state)
-    return FitResult(state, evaluation, run.model_of(state), max(start, last), run_dir, seconds)
+    return FitResult(state, evaluation, run.model_of(state), int(state.step), run_dir, seconds)
 
 
 def _start(checkpoints: RunCheckpoints, run_dir: Path, resume: Resume) -> int | None:
@@ -167,6 +172,7 @@ def _train(
     checkpoints: RunCheckpoints,
     reporter: Reporter,
     budget: TimeBudget,
+    stopping: EarlyStopping,
 ) -> tuple[TrainState, dict[str, float], float]:
     """Steps `start` to `last`; returns the state, the last evaluation, seconds of compilation."""
     config, evaluation, measured, done = run.config, {}, Measured(AVERAGED), start
@@ -202,12 +208,17 @@ def _train(
             if evaluates and not signal:
                 evaluation = _evaluate(run, state)
                 reporter.evaluation_line(done, evaluation)
+                stopping.add(evaluation["top1"])
             if evaluates or saves or signal:
                 scores = evaluation if evaluates and not signal else None
-                checkpoints.save(done, state, metrics=scores, record=run.record)
+                record = {**run.record, "top1_history": stopping.history}
+                checkpoints.save(done, state, metrics=scores, record=record)
             if signal:
                 checkpoints.wait()
                 raise stop.error(signal, done)
+            if stopping.over:
+                reporter.say(f"step {done}: {stopping.patience} evaluations without a better top1")
+                break
             budget.restart(done, checkpoints.save_seconds)
     return state, evaluation, compile_seconds
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from zoo.data.resident import resident_mistakes
-from zoo.data.sources import DATA_SETS, PREFIXES
+from zoo.data.sources import DATA_SETS, PREFIXES, SPLITS
 from zoo.models import ResNetConfig, list_models
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
@@ -80,9 +80,8 @@ def _data(config: TrainConfig) -> Iterator[str]:
     yield from _one_of("data.bad_examples", data.bad_examples, ("error", "skip"))
     if data.resident:
         yield from resident_mistakes(config.augmentation, data.bad_examples)
-    splits = ("train", "test", "val")
-    yield from _one_of("data.split", data.split, splits)
-    yield from _one_of("eval.split", config.eval.split, splits)
+    yield from _one_of("data.split", data.split, SPLITS)
+    yield from _one_of("eval.split", config.eval.split, SPLITS)
 
 
 def _optimizer(config: TrainConfig) -> Iterator[str]:
@@ -97,6 +96,8 @@ def _optimizer(config: TrainConfig) -> Iterator[str]:
     if optimizer.clip_norm is not None and not optimizer.clip_norm > 0:
         yield f"optimizer.clip_norm={optimizer.clip_norm}: give a positive number or None"
     yield from _pattern("optimizer.decay_pattern", optimizer.decay_pattern)
+    if not 0 < optimizer.layer_decay <= 1:
+        yield f"optimizer.layer_decay={optimizer.layer_decay}: give a number above 0, at most 1"
     yield from _above("optimizer.accumulate_steps", optimizer.accumulate_steps, 1)
 
 
@@ -138,6 +139,10 @@ def _periods(config: TrainConfig) -> Iterator[str]:
     yield from _above("eval.every_steps", config.eval.every_steps, 0)
     yield from _above("eval.batch_size", config.eval.batch_size, 1)
     yield from _above("eval.limit", config.eval.limit, 1)
+    yield from _above("eval.patience", config.eval.patience, 0)
+    if config.eval.patience and not config.eval.every_steps:
+        yield f"eval.patience={config.eval.patience}: set eval.every_steps, or it never counts"
+    yield from _one_of("checkpoint.served", config.checkpoint.served, ("latest", "best"))
     yield from _above("checkpoint.every_steps", config.checkpoint.every_steps, 0)
     yield from _above("checkpoint.keep_last", config.checkpoint.keep_last, 1)
     yield from _above("checkpoint.keep_best", config.checkpoint.keep_best, 0)
