@@ -75,6 +75,18 @@ def shape(
     return shaped
 
 
+def reinitialise(module: nnx.Module, *example_shapes: tuple[int, ...], seed: int = 0) -> Any:
+    """A copy of `module` whose weights begin anew as `shape` begins them; activations are kept.
+
+    Raises:
+      NotShapableError: for a weight that the forward pass uses in a way that leaves open how it
+        should begin.
+    """
+    fresh = nnx.clone(module)
+    _initialise(fresh, trace(fresh, example_shapes, jnp.float32), len(example_shapes), seed)
+    return fresh
+
+
 def _replace(value: Any, solved: ShapedActivation, seen: set[int]) -> Any:
     """`value` with its activations replaced: modules in place, containers anew where needed."""
     if isinstance(value, ShapedActivation):

@@ -1,0 +1,51 @@
+"""Networks that the tests inspect by their import path."""
+
+from flax import nnx
+
+import zoo
+
+DEPTH, WIDTH = 50, 256
+
+
+class Chain(nnx.Module):
+    """`DEPTH` nonlinear layers in sequence."""
+
+    def __init__(self, rngs):
+        self.layers = nnx.List([nnx.Linear(WIDTH, WIDTH, rngs=rngs) for _ in range(DEPTH)])
+        self.activation = zoo.ShapedActivation("relu")
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = self.activation(layer(x))
+        return x
+
+
+def eoc():
+    return zoo.shape(Chain(nnx.Rngs(0)), zoo.EOC(), (1, WIDTH)), (1, WIDTH)
+
+
+def tat():
+    chain = Chain(nnx.Rngs(0))
+    chain.activation = zoo.ShapedActivation("leaky_relu")
+    return zoo.shape(chain, zoo.TAT(eta=0.9), (1, WIDTH)), (1, WIDTH)
+
+
+def normalised():
+    layers = [nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.LayerNorm(8, rngs=nnx.Rngs(0)), nnx.relu]
+    return nnx.Sequential(*layers, nnx.Linear(8, 3, rngs=nnx.Rngs(1))), (1, 8)
+
+
+def scanned():
+    """Three residual blocks in one scan."""
+    import jax
+    import jax.numpy as jnp
+
+    kernels = jax.random.normal(jax.random.key(0), (3, 16, 16)) / 4
+
+    def network(x):
+        def block(x, kernel):
+            return 0.8 * x + 0.6 * jnp.sqrt(2.0) * (jax.nn.relu(x) @ kernel), None
+
+        return jax.lax.scan(block, x @ jnp.eye(16), kernels)[0]
+
+    return network, (1, 16)

@@ -1,0 +1,7 @@
+"""Looking into a network: what the theory predicts for it against what is measured."""
+
+from zoo.inspection.inspecting import inspect
+from zoo.inspection.page import MissingPlotsError, write_page
+from zoo.inspection.report import InspectionReport
+
+__all__ = ["InspectionReport", "MissingPlotsError", "inspect", "write_page"]
