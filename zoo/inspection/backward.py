@@ -134,8 +134,9 @@ def _batch(subject: Subject, data: str | None, seed: int) -> tuple[Any, Any, str
 
     source = open_source(data, "test")
     side, channels = subject.network.config.image_size, subject.network.config.in_channels
-    grey = {"mean": (0.5,), "std": (0.5,)} if channels == 1 else {}
-    default = Preprocessing((side, side), channels=channels, **grey)
+    default = Preprocessing((side, side))
+    if channels == 1:
+        default = Preprocessing((side, side), mean=(0.5,), std=(0.5,), channels=1)
     preprocess = subject.network.preprocess or default
     chosen = rng.choice(len(source), min(_BATCH, len(source)), replace=False)
     records = [source[int(i)] for i in chosen]

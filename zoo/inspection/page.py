@@ -102,7 +102,7 @@ def _plots(report: InspectionReport) -> list[_Plot]:
         c_maps.append(_Line(f"depth {one.depth}", one.start, list(one.predicted), color))
         at = report.depths.index(one.depth)
         starts = [curve.start for curve in report.cosines]
-        means = [curve.mean[at] for curve in report.cosines]
+        means: list[float | None] = [curve.mean[at] for curve in report.cosines]
         errors = [curve.error[at] for curve in report.cosines if curve.error]
         c_maps.append(_Line(f"measured, {one.depth}", starts, means, color, errors or None, True))
     layers = [float(i) for i in range(len(report.layers))]

@@ -143,8 +143,8 @@ def verdict(report: InspectionReport) -> tuple[str, ...]:
     if final > COLLAPSED:
         sentences.append(
             f"Cosines collapse: inputs at cosine {apart.start:.2f} end at {final:.5f} after "
-            f"{depth} nonlinear layers, so inputs are hard to tell apart and training is expected to be "
-            f"slow (threshold {COLLAPSED})."
+            f"{depth} nonlinear layers, so inputs are hard to tell apart and training is "
+            f"expected to be slow (threshold {COLLAPSED})."
         )
     else:
         sentences.append(

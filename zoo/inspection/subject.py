@@ -69,7 +69,7 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
 
 
 def _zoo_draw(network: ZooNetwork) -> Callable[[int], Network]:
-    options = {**overrides_of(network), "activation": network.activation}
+    options: dict[str, Any] = {**overrides_of(network), "activation": network.activation}
     return lambda seed: create_model(network.arch, seed=seed, **options)
 
 
