@@ -24,6 +24,7 @@ def report(name):
     return inspect(f"{HERE}:{name}", draws=8)
 
 
+@pytest.mark.slow  # two networks, eight draws each
 @pytest.mark.parametrize(("name", "final"), [("eoc", EOC_AFTER_50), ("tat", 0.9)])
 def test_cosines_follow_the_maps(name, final):
     found = report(name)
@@ -40,6 +41,7 @@ def test_cosines_follow_the_maps(name, final):
     assert ("collapse" in found.verdict[0]) == (name == "eoc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["eoc", "tat"])
 def test_jacobians_have_the_slope_of_the_map(name):
     whole, block, _ = report(name).spectra
@@ -49,7 +51,7 @@ def test_jacobians_have_the_slope_of_the_map(name):
 
 
 def test_updates_are_gradients_over_weights():
-    for layer in report("eoc").layers:
+    for layer in report("normalised").layers:
         assert layer.update == pytest.approx(layer.gradient / layer.weight)
 
 

@@ -93,6 +93,11 @@ def _about(report: InspectionReport) -> str:
 
 
 def _plots(report: InspectionReport) -> list[_Plot]:
+    plots = [*_kernel_plots(report), *_backward_plots(report)]
+    return [plot for plot in plots if plot.lines]
+
+
+def _kernel_plots(report: InspectionReport) -> list[_Plot]:
     depths = [float(d) for d in report.depths]
     cosines, c_maps = [], []
     for i, curve in enumerate(report.cosines):
@@ -105,9 +110,7 @@ def _plots(report: InspectionReport) -> list[_Plot]:
         means: list[float | None] = [curve.mean[at] for curve in report.cosines]
         errors = [curve.error[at] for curve in report.cosines if curve.error]
         c_maps.append(_Line(f"measured, {one.depth}", starts, means, color, errors or None, True))
-    layers = [float(i) for i in range(len(report.layers))]
-    signals = [float(i) for i in range(len(report.activation_rms))]
-    plots = [
+    return [
         _Plot(
             "cosines", "Cosines by depth", "Of pairs of inputs, predicted and measured.",
             "nonlinear layers", "cosine", cosines,
@@ -120,6 +123,13 @@ def _plots(report: InspectionReport) -> list[_Plot]:
             "c_maps", "C map of the network", "Cosine at a depth against the cosine of the inputs.",
             "cosine of the inputs", "cosine", c_maps,
         ),
+    ]  # fmt: skip
+
+
+def _backward_plots(report: InspectionReport) -> list[_Plot]:
+    layers = [float(i) for i in range(len(report.layers))]
+    signals = [float(i) for i in range(len(report.activation_rms))]
+    return [
         _Plot(
             "signals", "Activations and gradients by place", f"Root mean squares, {report.batch}.",
             "affine layer", "root mean square",
@@ -152,7 +162,6 @@ def _plots(report: InspectionReport) -> list[_Plot]:
             log=True,
         ),
     ]  # fmt: skip
-    return [plot for plot in plots if plot.lines]
 
 
 def _slopes(report: InspectionReport) -> str:
