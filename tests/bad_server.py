@@ -81,10 +81,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Server]:
+def serving(folder: Path, kind: type[Handler] = Handler) -> Iterator[Server]:
     """Serves `folder` on a free port of this machine."""
     state = Server(folder)
-    handler = type("Handler", (Handler,), {"zoo": state})
+    handler = type("Handler", (kind,), {"zoo": state})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,15 +1,19 @@
 """Fixtures shared by all tests: where the real test data is, and strict numerics."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# What is solved in a test is not kept between runs.
+os.environ.setdefault("ZOO_SOLVED_CACHE", "0")
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +23,14 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no test data at {root}; set ZOO_TEST_DATA to the folder that holds it")
     return root
+
+
+def tool(name: str) -> ModuleType:
+    """The script `tools/NAME.py` as a module; it imports its neighbours as when it is run."""
+    folder = str(REPOSITORY / "tools")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(name)
 
 
 def json_from_8_devices(code: str, *arguments: Any) -> Any:

@@ -15,7 +15,7 @@ LAYERS = (
     ("checkpoint",),
     ("evaluation", "pretrained", "inspection", "export"),
     ("training",),
-    ("finetuning", "comparison"),
+    ("finetuning", "comparison", "planning"),
     ("cli", "__main__"),
 )
 STRANGERS = [{"models", "data"}]
@@ -27,6 +27,8 @@ FENCES = {
     "tensorflow_datasets": "data",
     "sklearn": "data",
     "optax": "training finetuning",
+    "huggingface_hub": "export/hub",
+    "httpx2": "export/hub",
     "array_record": "data/imagenet",
     "plotly": "inspection",
     "matplotlib": "inspection",

@@ -91,6 +91,12 @@ def test_eval_is_evaluate(capsys, checkpoints, folder_of_images):
     assert value["n"] == 21
 
 
+def test_eval_at_another_size_says_so(capsys, checkpoints, folder_of_images):
+    where = ["--data", f"folder:{folder_of_images}", "--split", "val", "--image-size", "16"]
+    value = _json_of(capsys, "eval", ID, *where)
+    assert value["preprocess"]["image_size"] == [16, 16]
+
+
 def test_predict_is_predict(capsys, checkpoints, folder_of_images):
     files = sorted(str(path) for path in folder_of_images.rglob("*.png"))[:3]
     value = _json_of(capsys, "predict", ID, *files, "--top", "2")
@@ -118,6 +124,7 @@ MISTAKES = {
     "unknown data": (["eval", ID, "--data", "digit"], "nearest: digits"),
     "unknown split": (["eval", ID, "--data", "digits", "--split", "x"], "train, val, test"),
     "other classes": (["eval", ID, "--data", "digits"], "has 10 classes, the model 7"),
+    "tiny images": (["eval", ID, "--data", "digits", "--image-size", "4"], "at least 8 x 8"),
     "missing folder": (["eval", ID, "--data", "folder:/nowhere"], "/nowhere"),
     "missing file": (["predict", ID, "/nowhere.png"], "/nowhere.png"),
     "not a step": (["eval", ID, "--data", "digits", "--step", "x"], "'best'|\"best\""),
@@ -133,7 +140,7 @@ MISTAKES = {
     ),
     "wrong part": (
         ["finetune", ID, "--data", "digits", "--workdir", "w", "--train", "tail"],
-        "head|all",
+        "last:N with N from 1 to 8",
     ),
 }
 

@@ -1,89 +1,235 @@
 """Fine-tuning keeps what was learned, replaces the head, and leaves a run that stands alone."""
 
 import json
+import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.weights import ID, tiny_model
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
 from zoo.cli import main
 from zoo.data import open_source, subset
-from zoo.evaluation import evaluate
-from zoo.finetuning import finetune
+from zoo.evaluation import evaluate, predict
+from zoo.finetuning import finetune, linear_probe
+from zoo.finetuning.plan import Splits, splits_of, trainable_pattern
 from zoo.models import create_model, split
 from zoo.pretrained import load_pretrained
+from zoo.training import read_metrics
 
-CLASSES = ("7", "3")
+CLASSES = ("7", "3", "8")
+
+
+class _Tables(HTMLParser):
+    """The cells of every table that has an id, row by row."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tables, self._id = {}, None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self._id = dict(attributes)["id"]
+            self.tables[self._id] = []
+        elif tag == "tr":
+            self.tables[self._id].append([])
+        elif tag in ("td", "th"):
+            self.tables[self._id][-1].append("")
+
+    def handle_data(self, data):
+        if self._id and self.tables[self._id]:
+            self.tables[self._id][-1][-1] += data
+
+    def handle_endtag(self, tag):
+        self._id = None if tag == "table" else self._id
+
+
+def _folder(root):
+    """Forty training and twenty test images of each class, as an image folder."""
+    for split_name, most in (("train", 40), ("test", 20)):
+        source, seen = open_source("digits", split_name), {}
+        for image, label in (source[i] for i in range(len(source))):
+            name, count = str(label), seen.get(label, 0)
+            if name in CLASSES and count < most:
+                seen[label] = count + 1
+                path = root / split_name / name / f"{count:02}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image[..., 0]).save(path)
+    return root
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory):
-    """The head of the tiny network, trained for ten steps on two digits."""
-    workdir = tmp_path_factory.mktemp("runs") / "head"
-    return finetune(
-        tiny_model(), "digits", workdir=workdir, classes=CLASSES, train="head", steps=10,
-        progress=False,
-    )  # fmt: skip
+def photos(tmp_path_factory):
+    return _folder(tmp_path_factory.mktemp("photos"))
 
 
-def test_training_the_head_changes_nothing_else(tuned):
-    before, after = split(tiny_model())[1], split(tuned.model)[1]
-    assert tuned.new == ("head.bias", "head.kernel")
-    assert all(np.array_equal(before[name], after[name]) for name in tuned.kept)
-    assert after["head.kernel"].shape == (before["head.kernel"].shape[0], 2)
-    assert np.any(np.asarray(after["head.bias"]) != 0)
+def _tune(photos, workdir, **changes):
+    arguments = {"train": "last:2", "steps": 20, "batch_size": 16, "learning_rate": 0.01, **changes}
+    return finetune(tiny_model(), f"folder:{photos}", workdir=workdir, progress=False, **arguments)
 
 
-def test_the_run_knows_its_classes_and_preprocessing(tuned):
+@pytest.fixture(scope="module")
+def tuned(photos, tmp_path_factory):
+    return _tune(photos, tmp_path_factory.mktemp("runs") / "last")
+
+
+def test_only_the_named_layers_are_trained(photos, tuned, tmp_path):
+    head = _tune(photos, tmp_path / "head", train="head", steps=None, learning_rate=None)
+    before, probed = split(tiny_model())[1], split(head.model)[1]
+    changed = {name for name in before if not np.array_equal(before[name], probed[name])}
+    assert changed == {"head.bias", "head.kernel"} == set(head.new)
+    assert (head.step, head.steps_made) == (0, 0)
+    after = split(load_pretrained(tuned.workdir, step=tuned.steps_made))[1]
+    moved = {
+        name.rpartition(".")[0] for name in before if not np.array_equal(before[name], after[name])
+    }
+    assert {name.rpartition(".")[0] for name in moved} == {
+        "stages.3.blocks.0",
+        "stages.3.blocks.1",
+        "",
+    }
+
+
+def test_the_run_is_its_best_step_with_its_own_classes(photos, tuned):
     model = load_pretrained(tuned.workdir)
-    assert (model.classes, model.preprocess) == (CLASSES, tiny_model().preprocess)
+    assert set(model.classes) == set(CLASSES) and model.preprocess == tiny_model().preprocess
     ours, theirs = split(model)[1], split(tuned.model)[1]
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    lines = read_metrics(tuned.workdir)
+    scores = {line["step"]: line["eval"]["top1"] for line in lines if "eval" in line}
+    assert scores[tuned.step] == max(scores.values()) == tuned.validation["top1"]
+    assert tuned.splits == Splits("remainder", "holdout", "test")
+    assert evaluate(model, f"folder:{photos}", split="holdout").top1 == tuned.validation["top1"]
 
 
-def test_the_run_repeats_its_own_accuracy(tuned):
-    source = subset(open_source("digits", "test"), CLASSES)
-    result = evaluate(tuned.workdir, source)
-    assert result.n == tuned.metrics["n"] == len(source)
-    assert result.top1 == tuned.metrics["top1"]
+def test_an_interrupted_run_ends_as_one_that_was_not(photos, tuned, tmp_path, monkeypatch):
+    from zoo.finetuning import run
+
+    with monkeypatch.context() as patch:
+        original = run.fit
+        patch.setattr(run, "fit", lambda *a, **k: original(*a, **k, stop_after=7))
+        _tune(photos, tmp_path / "again")
+    again = _tune(photos, tmp_path / "again")
+    assert (again.step, again.steps_made) == (tuned.step, tuned.steps_made)
+    last = [load_pretrained(r.workdir, step=r.steps_made) for r in (again, tuned)]
+    ours, theirs = (split(model)[1] for model in last)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    finished = _tune(photos, tmp_path / "again")
+    assert (finished.step, finished.metrics) == (again.step, again.metrics)
 
 
-def test_a_finished_run_is_not_trained_again(tuned):
-    again = finetune(
-        tiny_model(), "digits", workdir=tuned.workdir, classes=CLASSES, train="head", steps=10,
-        progress=False,
-    )  # fmt: skip
-    assert again.step == 10
-    assert again.metrics["top1"] == tuned.metrics["top1"]
+def test_report_eval_and_predict_count_the_same(capsys, photos, tuned):
+    files = sorted((photos / "test").glob("*/*.png"))
+    answers = predict(tuned.model, files)
+    counts = {(t, p): 0 for t in CLASSES for p in CLASSES}
+    for file, answer in zip(files, answers, strict=True):
+        counts[file.parent.name, answer["class"]] += 1
+    page = (tuned.workdir / "report.html").read_text()
+    head, *rows = _Tables(page).tables["confusion"]
+    shown = {(row[0], p): int(n) for row in rows for p, n in zip(head[1:], row[1:], strict=True)}
+    assert shown == counts
+    right = sum(counts[name, name] for name in CLASSES)
+    assert f"{right} of {len(files)} images" in page
+    assert tuned.metrics["top1"] == right / len(files)
+    by_class = {row[0]: row[1:3] for row in _Tables(page).tables["classes"][1:]}
+    assert by_class == {name: ["20", str(counts[name, name])] for name in CLASSES}
+    assert f"{len(files) - right} mistakes" in page
+    command = tuned.commands[0].split()[1:]
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["correct1"] == right
+    stored = json.loads((tuned.workdir / "result.json").read_text())
+    assert stored["evaluation"]["correct1"] == right
 
 
-def test_the_command_trains_everything_and_eval_accepts_its_run(capsys, checkpoints, tmp_path):
+def test_the_report_needs_no_network(tuned):
+    page = (tuned.workdir / "report.html").read_text()
+    sources = re.findall(r'(?:src|href)="([^"]{5})|url\(|@import|<script', page)
+    assert sources and set(sources) == {"data:"}
+
+
+def test_training_stops_when_nothing_gets_better(photos, tmp_path):
+    result = _tune(photos, tmp_path / "run", learning_rate=1e-9, steps=200)
+    assert (result.step, result.steps_made) == (0, 5 * 10)  # 5 evaluations, one every 10 steps
+
+
+def test_the_probe_is_the_minimum_of_its_loss():
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 30)
+    features = generator.normal(2, 3, (90, 5)).astype("f4") + 2 * np.eye(5, dtype="f4")[labels]
+    probe = linear_probe((features, labels), (features, labels), 3)
+    scaled = (features - features.mean(0)) / features.std(0)
+    logits = features @ probe.head["head.kernel"] + probe.head["head.bias"]
+    errors = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) - np.eye(3)[labels]
+    kernel = probe.head["head.kernel"] * features.std(0)[:, None]
+    gradient = scaled.T @ errors / 90 + probe.penalty * kernel
+    assert np.abs(gradient).max() < 1e-4  # float32 L-BFGS; at zero weights it is 0.2
+    assert np.abs(errors.mean(0)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("train", "val", "test"), Splits("train", "val", "test")),
+        (("train", "val"), Splits("train", "val", "val")),
+        (("train", "test"), Splits("remainder", "holdout", "test")),
+        (("train",), Splits("remainder", "holdout", "holdout")),
+    ],
+)
+def test_the_test_split_chooses_nothing(tmp_path, folders, expected):
+    for name in folders:
+        (tmp_path / name).mkdir()
+    assert splits_of(f"folder:{tmp_path}") == expected
+    assert splits_of("cifar10") == Splits("remainder", "holdout", "test")
+
+
+def test_last_n_names_blocks_from_the_head_down():
+    model = tiny_model()
+    names = set(split(model)[1])
+
+    def trained(n):
+        pattern = trainable_pattern(model, f"last:{n}")
+        return {".".join(n.split(".")[:4]) for n in names if re.search(pattern, n)}
+
+    assert {n for n in trained(3) if "blocks" in n} == {
+        "stages.2.blocks.1", "stages.3.blocks.0", "stages.3.blocks.1"
+    }  # fmt: skip
+    assert len(trained(8)) == 10 and not any(n.startswith("stem") for n in trained(8))
+
+
+def test_the_command_trains_everything(capsys, checkpoints, tmp_path):
     workdir = str(tmp_path / "run")
     command = ["finetune", ID, "--data", "digits", "--workdir", workdir, "--steps", "4"]
-    assert main([*command, "--classes", "0", "1", "--json"]) == 0
+    assert main([*command, "--classes", "0", "1", "--layer-decay", "0.8", "--json"]) == 0
     value = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (value["step"], value["classes"]) == (4, ["0", "1"])
-    before, after = split(tiny_model())[1], split(load_pretrained(workdir))[1]
+    assert value["classes"] == ["0", "1"]
+    before = split(tiny_model())[1]
+    after = split(load_pretrained(workdir, step=value["steps_made"]))[1]
     assert not np.array_equal(before["stem.kernel"], after["stem.kernel"])
     assert main(["eval", workdir, "--data", "digits", "--classes", "0", "1", "--json"]) == 0
     measured = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert measured["top1"] == value["metrics"]["top1"]
+    source = subset(open_source("digits", "test"), ("0", "1"))
+    assert measured["n"] == len(source)
     assert main(["info", workdir, "--json"]) == 0
     about = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (about["classes"], about["step"]) == (["0", "1"], 4)
-    assert about["metrics"]["digits[0,1]"]["top1"] == measured["top1"]
+    assert (about["classes"], about["step"]) == (["0", "1"], value["step"])
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"train": "tail"}, "train='tail'; allowed: head, all"),
+        ({"train": "tail"}, "train='tail'; allowed: head, all, or last:N with N from 1 to 8"),
+        ({"train": "last:9"}, "last:N with N from 1 to 8"),
+        ({"train": "head"}, "the head alone is solved"),
         ({"data": "digit"}, "nearest: digits"),
         ({"classes": ("x", "1")}, "no class 'x'"),
-        ({"steps": 0}, "steps=0"),
+        ({"steps": -1}, "steps=-1"),
         ({"learning_rate": -1.0}, "learning_rate"),
+        ({"layer_decay": 0.0}, "layer_decay"),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path, change, match):

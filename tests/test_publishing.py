@@ -1,13 +1,12 @@
 """Publishing: from a clean tree, a finished run, with numbers measured on the spot."""
 
 import dataclasses
-import importlib.util
 import subprocess
 
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import tool
 from tests.weights import ID, tiny_model
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
@@ -17,6 +16,7 @@ from zoo.models import split
 from zoo.pretrained import list_pretrained, load_pretrained
 
 CLASSES = ("7", "3")
+PUBLISH = tool("publish")
 
 
 @pytest.fixture(scope="module")
@@ -24,30 +24,26 @@ def tuned(tmp_path_factory):
     """The head of the tiny network, trained for ten steps on two digits."""
     workdir = tmp_path_factory.mktemp("runs") / "head"
     return finetune(
-        tiny_model(), "digits", workdir=workdir, classes=CLASSES, train="head", steps=10,
+        tiny_model(), "digits", workdir=workdir, classes=CLASSES, train="last:1", steps=4,
         progress=False,
     )  # fmt: skip
 
 
-def _tool():
-    spec = importlib.util.spec_from_file_location("publish", REPOSITORY / "tools" / "publish.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def _publish(monkeypatch, *arguments):
-    tool = _tool()
-    monkeypatch.setattr(tool, "clean_commit", lambda repository: "0" * 40)
-    return tool.main([str(argument) for argument in arguments])
+    monkeypatch.setattr(PUBLISH, "clean_commit", lambda repository: "0" * 40)
+    return PUBLISH.main([str(argument) for argument in arguments])
 
 
 def test_a_finished_run_can_be_published_once(tuned, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ZOO_CHECKPOINTS", str(tmp_path))
     id = f"{tuned.model.arch}.sevens"
-    assert _publish(monkeypatch, tuned.workdir, "--id", id) == 0
+    assert _publish(monkeypatch, tuned.workdir, "--id", id, "--release", tmp_path) == 0
     assert list_pretrained() == [id]
     model = load_pretrained(id)
+    released = load_pretrained(tmp_path / f"{id}.safetensors").manifest.files
+    assert (
+        model.manifest.releases["safetensors"]["sha256"] == released[f"{id}.safetensors"]["sha256"]
+    )
     ours, theirs = split(model)[1], split(tuned.model)[1]
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     measured = model.manifest.metrics["digits[7,3]"]
@@ -66,14 +62,14 @@ def test_a_finished_run_can_be_published_once(tuned, tmp_path, monkeypatch, caps
     [
         ("vanilla_resnet50_he_relu.x", None, "the run trained vanilla_resnet18_he_relu"),
         (ID, "other weights", "published with other weights; choose another tag"),
-        (f"{ID}_new", "unfinished", "is at step 10 of 20; finish it first"),
+        (f"{ID}_new", "unfinished", "is at step 4 of 20; finish it first"),
     ],
 )
 def test_publishing_is_refused(tuned, checkpoints, monkeypatch, capsys, id, change, match):
     if change == "unfinished":
         record = dataclasses.replace(read_record(tuned.workdir))
         record.record["total_steps"] = 20
-        monkeypatch.setattr("zoo.checkpoint.read_record", lambda run: record)
+        monkeypatch.setattr(PUBLISH, "read_record", lambda run: record)
     assert _publish(monkeypatch, tuned.workdir, "--id", id) == 2
     assert match in capsys.readouterr().err
     assert list_pretrained() == [ID]
@@ -84,15 +80,14 @@ def test_publishing_refuses_a_tree_with_changes(tmp_path):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, timeout=30)
 
-    tool = _tool()
     with pytest.raises(ValueError, match="git status failed"):
-        tool.clean_commit(tmp_path)
+        PUBLISH.clean_commit(tmp_path)
     git("init", "-q")
     (tmp_path / "code.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match="has changes, commit them first: \\?\\? code.py"):
-        tool.clean_commit(tmp_path)
+        PUBLISH.clean_commit(tmp_path)
     git("add", ".")
     git("commit", "-qm", "code")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "index.json").write_text("{}")
-    assert len(tool.clean_commit(tmp_path)) == 40
+    assert len(PUBLISH.clean_commit(tmp_path)) == 40

@@ -3,7 +3,8 @@
   python tools/publish.py runs/digits --id vanilla_resnet50_tat_lrelu.digits --comparison table.json
 
 Refuses a working tree with changes, a run that is not finished, and an id that is taken by other
-weights. Writes `checkpoints/ID/` and `checkpoints/index.json`.
+weights. Writes `checkpoints/ID/` and `checkpoints/index.json`. The rows of a matrix are published
+by `tools/publish_zoo.py`.
 """
 
 import argparse
@@ -12,27 +13,34 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from zoo.checkpoint import read_record
-from zoo.data import limit, open_source, subset
-from zoo.evaluation import evaluate
-from zoo.models import Network, split
-from zoo.pretrained import load_pretrained, write_index, write_pretrained
+from zoo.data import Source, limit, open_source, subset
+from zoo.evaluation import EvalResult, evaluate
+from zoo.export import release
+from zoo.models import Network, Params, merge, split, statistics_of
+from zoo.pretrained import Manifest, load_pretrained, write_index, write_pretrained
 from zoo.pretrained.card import read_comparison, render_card
 from zoo.pretrained.index import checkpoints_folder
 from zoo.pretrained.manifest import MANIFEST
+from zoo.training import EarlyStopping
 
 DATA_TERMS = {
     "digits": "data: handwritten digits of scikit-learn (UCI, Alpaydin and Kaynak 1998), CC BY 4.0",
     "cifar10": "data: CIFAR-10 (Krizhevsky 2009), no explicit licence; research use",
     "cifar100": "data: CIFAR-100 (Krizhevsky 2009), no explicit licence; research use",
+    "tiny-imagenet-64": "data: Tiny-ImageNet (Stanford CS231n 2015), images of ImageNet at 64 "
+    "pixels; ImageNet's terms: non-commercial research and education only",
 }
 REPOSITORY = Path(__file__).resolve().parents[1]
+_STORED_AS = "stored_as"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoints", type=Path, help="default: where weights are looked for")
     parser.add_argument("--data-dir", help="where the data set's files are")
     parser.add_argument("--comparison", type=Path, help=".md, or .json list of rows, for the card")
-    parser.add_argument("--data-terms", help="one sentence; known for digits and CIFAR")
+    parser.add_argument("--release", type=Path, help="write and list ID.safetensors in this folder")
+    parser.add_argument("--data-terms", help=f"one sentence; known for {', '.join(DATA_TERMS)}")
     arguments = parser.parse_args(argv)
     try:
         publish(arguments)
@@ -67,31 +76,28 @@ def publish(arguments: argparse.Namespace) -> None:
     model = load_pretrained(run.absolute())
     if arguments.id.partition(".")[0] != model.arch:
         raise ValueError(f"--id {arguments.id}: the run trained {model.arch}; use {model.arch}.TAG")
-    folder = checkpoints / arguments.id
-    if (folder / MANIFEST).exists():
-        if not same_weights(load_pretrained(f"dir:{folder}"), model):
-            raise ValueError(f"{arguments.id} is published with other weights; choose another tag")
+    if is_published(checkpoints / arguments.id, model):
         print(f"{arguments.id} is published with these weights already: nothing to do")
         return
-    data = record["config"]["data"]["name"]
-    terms = arguments.data_terms or DATA_TERMS.get(data)
-    if terms is None:
-        raise ValueError(f"the terms of {data} are not known here; give --data-terms")
+    config = record["config"]
     comparison = read_comparison(arguments.comparison) if arguments.comparison else ""
-    metrics = measure(model, record, arguments, commit)
-    manifest = write_pretrained(
-        folder,
+    manifest = write_weight(
+        checkpoints / arguments.id,
         model,
-        metrics=metrics,
+        config,
+        source=open_split(config, arguments.data_dir),
+        commit=commit,
+        terms=arguments.data_terms or data_terms(config),
         recipe=recipe(run, record, commit),
-        data_terms=terms,
-        card=functools.partial(render_card, comparison=comparison),
-        extra_files={"log.jsonl": (run / "metrics.jsonl").read_text(encoding="utf-8")},
+        comparison=comparison,
+        log=(run / "metrics.jsonl").read_text(encoding="utf-8"),
     )
     write_index(checkpoints)
-    for name, measured in metrics.items():
+    if arguments.release:
+        release(checkpoints / arguments.id, arguments.release / f"{arguments.id}.safetensors")
+    for name, measured in manifest.metrics.items():
         print(f"{manifest.id}: {name} {measured['correct1']} of {measured['n']} right")
-    print(f"wrote {folder}, {manifest.num_bytes:,} bytes")
+    print(f"wrote {checkpoints / manifest.id}, {manifest.num_bytes:,} bytes")
 
 
 def clean_commit(repository: Path) -> str:
@@ -102,17 +108,36 @@ def clean_commit(repository: Path) -> str:
     return _git(repository, "rev-parse", "HEAD")
 
 
+def full_commit(name: str) -> str:
+    """The whole hash of a commit of this repository."""
+    return _git(REPOSITORY, "rev-parse", "--verify", f"{name}^{{commit}}")
+
+
 def finished_record(run: Path) -> dict[str, Any]:
     """What the last checkpoint says about the run.
 
     Raises:
-      ValueError: if the run is not at its last step.
+      ValueError: if the run is neither at its last step nor ended early.
     """
     newest = read_record(run)
-    total = newest.record["total_steps"]
-    if newest.step != total:
+    total, patience = newest.record["total_steps"], newest.record["config"]["eval"].get("patience")
+    ended = EarlyStopping(patience or 0, newest.record.get("top1_history", ())).over
+    if newest.step != total and not ended:
         raise ValueError(f"{run} is at step {newest.step} of {total}; finish it first")
     return newest.record
+
+
+def is_published(folder: Path, model: Network) -> bool:
+    """Whether `folder` holds these weights.
+
+    Raises:
+      ValueError: if it holds others.
+    """
+    if not (folder / MANIFEST).exists():
+        return False
+    if not same_weights(load_pretrained(f"dir:{folder}"), model):
+        raise ValueError(f"{folder.name} is published with other weights; choose another tag")
+    return True
 
 
 def same_weights(first: Network, second: Network) -> bool:
@@ -123,36 +148,140 @@ def same_weights(first: Network, second: Network) -> bool:
     )
 
 
-def measure(
-    model: Network, record: dict[str, Any], arguments: argparse.Namespace, commit: str
-) -> dict[str, dict[str, Any]]:
-    """Accuracy on the run's evaluation split, on one device at the highest precision."""
-    data, settings = record["config"]["data"], record["config"]["eval"]
-    data_dir = arguments.data_dir or data["data_dir"]
-    source = open_source(data["name"], settings["split"], data_dir=data_dir)
+def rounded_to_bfloat16(model: Network) -> Network:
+    """The same network, its trained parameters rounded to bfloat16; batch statistics stay."""
+    graphdef, params = split(model)
+    stored = _in_bfloat16(params, statistics_of(model))
+    rounded = merge(graphdef, {n: value.astype(params[n].dtype) for n, value in stored.items()})
+    rounded.preprocess, rounded.classes = model.preprocess, model.classes
+    return rounded
+
+
+def write_weight(
+    folder: Path,
+    model: Network,
+    config: Mapping[str, Any],
+    *,
+    source: Source,
+    commit: str,
+    terms: str,
+    recipe: Mapping[str, Any],
+    comparison: str,
+    log: str,
+    bfloat16: bool = False,
+) -> Manifest:
+    """Measures and writes one weight; `write_index` then lists it.
+
+    Args:
+      folder: `checkpoints/ID`, which must not exist.
+      model: the network.
+      config: of its training.
+      source: to measure it on.
+      commit: of this repository, by which it is measured.
+      terms: of the data.
+      recipe: how the weight came about.
+      comparison: Markdown for the card.
+      log: the training log.
+      bfloat16: store the trained parameters as bfloat16; `model` has them rounded already.
+    """
+    params = split(model)[1]
+    result = measure(model, source)
+    command = evaluation_command(folder.name, config)
+    return write_pretrained(
+        folder,
+        model,
+        _in_bfloat16(params, statistics_of(model)) if bfloat16 else params,
+        metrics={result.data: metric_entry(result, command, commit)},
+        recipe={**recipe, _STORED_AS: "bfloat16" if bfloat16 else "float32"},
+        data_terms=terms,
+        card=functools.partial(render_card, comparison=comparison),
+        extra_files={"log.jsonl": log},
+    )
+
+
+def open_split(config: Mapping[str, Any], data_dir: str | None = None) -> Source:
+    """The examples a published metric counts; `data_dir` None takes what `config` says.
+
+    A run that chose its best step by `holdout` is measured on test, which chose nothing.
+    """
+    data, settings = config["data"], config["eval"]
+    source = open_source(data["name"], _measured(config), data_dir=data_dir or data["data_dir"])
     source = subset(source, data["classes"]) if data["classes"] else source
-    source = limit(source, settings["limit"]) if settings["limit"] else source
-    result = evaluate(model, source, devices=jax.local_devices()[:1], progress=True).to_json()
-    measured = {key: result[key] for key in result if key not in ("preprocess", "versions")}
-    command = f"zoo eval {arguments.id} --data {data['name']}"
-    if data["classes"]:
-        command += f" --classes {' '.join(data['classes'])}"
-    return {source.name: {**measured, "command": f"{command} --json", "commit": commit}}
+    return limit(source, settings["limit"]) if settings["limit"] else source
 
 
-def recipe(run: Path, record: dict[str, Any], commit: str) -> dict[str, Any]:
+def measure(model: Network, source: Source, *, keep_logits: bool = False) -> EvalResult:
+    """Accuracy on one device at the highest precision."""
+    devices = jax.local_devices()[:1]
+    return evaluate(model, source, devices=devices, keep_logits=keep_logits, progress=True)
+
+
+def metric_entry(result: EvalResult, command: str, commit: str) -> dict[str, Any]:
+    """What was measured, and how, as JSON values."""
+    measured = {k: v for k, v in result.to_json().items() if k not in ("preprocess", "versions")}
+    return {**measured, "command": command, "commit": commit}
+
+
+def _measured(config: Mapping[str, Any]) -> str:
+    chosen_by = config["eval"]["split"]
+    return "test" if chosen_by == "holdout" else chosen_by
+
+
+def evaluation_command(id: str, config: Mapping[str, Any]) -> str:
+    """The command that measures a published weight again."""
+    data, split_name = config["data"], _measured(config)
+    command = f"zoo eval {id} --data {data['name']}"
+    if data["name"].partition(":")[0] not in ("digits", "folder"):
+        command += " --data-dir DIR"
+    command += f" --classes {' '.join(data['classes'])}" if data["classes"] else ""
+    return f"{command}{'' if split_name == 'test' else f' --split {split_name}'} --json"
+
+
+def data_terms(config: Mapping[str, Any]) -> str:
+    """Terms of the data a run was trained on.
+
+    Raises:
+      ValueError: if they are not known here.
+    """
+    name = config["data"]["name"]
+    terms = DATA_TERMS.get(Path(name.removeprefix("folder:")).name)
+    if terms is None:
+        raise ValueError(f"the terms of {name} are not known here; give --data-terms")
+    return terms
+
+
+def recipe(run: Path, record: Mapping[str, Any], commit: str) -> dict[str, Any]:
     """How the weight came about: command, hardware, versions, configuration."""
-    environment = json.loads((run / "env.json").read_text(encoding="utf-8"))
+    environment = read_environment(run)
     devices = environment["devices"]
-    command = [Path(environment["command"][0]).name, *environment["command"][1:]]
     return {
-        "command": shlex.join(command),
+        "command": public_command(environment["command"]),
         "hardware": f"{devices['count']} x {devices['kind']}, {environment['cpus']} CPU cores",
         "steps": record["total_steps"],
         "commit": commit,
         "versions": environment["versions"],
         "config": record["config"],
         "data": record["data"],
+    }
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """Where a run was made: commit, command, versions, devices."""
+    return json.loads((run / "env.json").read_text(encoding="utf-8"))
+
+
+def public_command(arguments: list[str]) -> str:
+    """A command line without the places of one machine: of absolute paths the last part stays."""
+    program = Path(arguments[0]).name
+    shown = [f"tools/{program}" if program.endswith(".py") else program]
+    shown += [Path(word).name if word.startswith("/") else word for word in arguments[1:]]
+    return shlex.join(["python", *shown] if program.endswith(".py") else shown)
+
+
+def _in_bfloat16(params: Params, statistics: frozenset[str]) -> Params:
+    return {
+        name: value if name in statistics else value.astype(jnp.bfloat16)
+        for name, value in params.items()
     }
 
 

@@ -5,7 +5,7 @@
 
 Run twice, it goes on where it stopped. A row that is trained leaves its checkpoints, `config.json`,
 `env.json`, `metrics.jsonl`, `result.json` and `logits.npz` (logits and labels of every evaluated
-image, in order) in WORKDIR/MATRIX/ROW; `tools/publish.py` makes a weight of it.
+image, in order) in WORKDIR/MATRIX/ROW; `tools/publish_zoo.py` makes evidence and weights of it.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import runpy
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ from zoo.training import (
     parse_duration,
     read_metrics,
 )
+from zoo.training.budget import duration
 
 MATRIX = Path(__file__).resolve().parents[1] / "configs" / "zoo_matrix.py"
 RESULT, LOGITS, FAILURE = "result.json", "logits.npz", "failed.json"
@@ -81,7 +83,7 @@ def train(rows: tuple[Any, ...], folder: Path, budget: float, data_dir: str | No
             return BudgetSpent.exit_code
         print(f"train_zoo: {row.name}, {left:.0f} s left", file=sys.stderr)
         try:
-            train_row(_located(row.config, data_dir), run_dir, left)
+            train_row(located(row.config, data_dir), run_dir, left)
         except NonFiniteError as error:
             _write(run_dir / FAILURE, {"step": error.step, "reason": str(error)})
     return 0
@@ -146,7 +148,12 @@ def state_of(run_dir: Path) -> dict[str, Any]:
     if newest is None:
         return {"state": "missing"}
     total = newest.record["total_steps"]
-    return {"state": "unfinished", "step": newest.step, "total_steps": total}
+    state = {"state": "unfinished", "step": newest.step, "total_steps": total}
+    speeds = [line.get("images_per_second") for line in read_metrics(run_dir)]
+    if speeds := [speed for speed in speeds if speed]:
+        images = (total - newest.step) * newest.record["config"]["data"]["batch_size"]
+        state["seconds_left"] = round(images / statistics.median(speeds), 1)
+    return state
 
 
 def sentence(state: dict[str, Any]) -> str:
@@ -155,13 +162,15 @@ def sentence(state: dict[str, Any]) -> str:
         measured = state["metrics"]
         return f"trained: top-1 {100 * measured['top1']:.2f} %, n {measured['n']}"
     if state["state"] == "unfinished":
-        return f"unfinished at step {state['step']} of {state['total_steps']}"
+        left = state.get("seconds_left")
+        more = "" if left is None else f", about {duration(left)} left"
+        return f"unfinished at step {state['step']} of {state['total_steps']}{more}"
     if state["state"] == "failed":
         return f"failed at step {state['step']}: {state['reason']}"
     return "missing"
 
 
-def _located(config: TrainConfig, data_dir: str | None) -> TrainConfig:
+def located(config: TrainConfig, data_dir: str | None) -> TrainConfig:
     """The configuration with its data where it is on this machine."""
     if data_dir is None:
         return config

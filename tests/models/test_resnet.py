@@ -61,8 +61,8 @@ def _flatten(jaxpr):
     ("id", "options"),
     [
         ("vanilla_resnet34_tat_lrelu", {"scan": True}),
-        ("vanilla_resnet34_tat_lrelu", {"remat": True}),
-        ("rescaled_resnet50_dks_softplus", {"scan": True, "remat": True}),
+        ("vanilla_resnet34_tat_lrelu", {"remat": "blocks"}),
+        ("rescaled_resnet50_dks_softplus", {"scan": True, "remat": "activations"}),
     ],
 )
 def test_scan_and_remat_change_neither_numbers_nor_names(id, options, images):

@@ -25,6 +25,7 @@ from tests.pretrained.helpers import (
     start_child,
 )
 from tests.weights import ID
+from zoo.cli import main
 from zoo.pretrained import cache as cache_module
 from zoo.pretrained import download as download_module
 from zoo.pretrained import (
@@ -88,16 +89,19 @@ def test_a_disk_that_fills_up_is_given_back_its_space(server, monkeypatch, tmp_p
 
     with monkeypatch.context() as patched:
         patched.setattr(FETCH._Part, "_write", fail)
-        match = "no space left in" if code in FETCH._FULL_DISK else "cannot be written"
+        match = "no space left in" if code in FETCH.FULL_DISK else "cannot be written"
         assert "ZOO_CACHE" in refused(match)
+        assert main(["download", ID]) == (5 if code in FETCH.FULL_DISK else 2)
     assert [n for n in files(tmp_path / "cache") if not n.endswith(".lock")] == []
     assert is_published(load_pretrained(ID))
 
 
-def test_too_little_room_is_seen_beforehand(server, monkeypatch):
+def test_too_little_room_is_seen_beforehand(server, monkeypatch, capsys):
     usage = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda path: usage)
     refused("has 1,000 free; free some or set ZOO_CACHE")
+    assert main(["download", ID]) == 5
+    assert "has 1,000 free" in capsys.readouterr().err
     assert server.count("card.md") == 0
 
 
@@ -231,6 +235,29 @@ def test_a_waiting_process_says_for_whom(server, tmp_path, monkeypatch, caplog):
         pass
     holder.communicate(timeout=10)
     assert f"waiting for process {holder.pid} on" in caplog.text and str(path) in caplog.text
+
+
+def test_a_holder_that_is_stopped_is_not_waited_for_for_ever(server, monkeypatch, caplog):
+    """Its process lives, so the system keeps its lock; the download comes out right without it."""
+    server.faults[""] = lambda handler, content: time.sleep(0.1) or False
+    child = start_child()
+    deadline = time.monotonic() + 30
+    while not server.count("manifest.json") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGSTOP)
+    monkeypatch.setenv("ZOO_LOCK_TIMEOUT", "0.3")
+    with caplog.at_level("WARNING"):
+        assert is_published(load_pretrained(ID))
+    assert "was held for 0.3 s; going on without it" in caplog.text
+    child.send_signal(signal.SIGCONT)
+    assert last_words(child) == str(locate(ID)[0])
+    assert is_published(load_pretrained(ID))
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "nan"])
+def test_a_lock_timeout_is_a_number_of_seconds(server, monkeypatch, given):
+    monkeypatch.setenv("ZOO_LOCK_TIMEOUT", given)
+    refused(f"ZOO_LOCK_TIMEOUT={given}; give a number of seconds >= 0")
 
 
 def test_removing_takes_away_a_weight_and_unfinished_downloads(server, data, monkeypatch, tmp_path):

@@ -5,9 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from tests.shaping.networks import resnet_graph
 from tests.shaping.test_trace import ACT, WIDTH, W, block_graph, trace
-from zoo.shaping import DKS, TAT, KernelGraph, kernel_graph
 
 
 def body(x, pair):
@@ -68,31 +66,3 @@ custom_vjp.defvjp(lambda x: (unrolled(x), None), lambda _, g: (g,))
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_one_network_has_one_graph(form):
     assert trace(FORMS[form]) == trace(unrolled) == block_graph(0.8, 3)
-
-
-NEEDED = {50: 0.4259071946, 101: 0.5704395324, 152: 0.6386479139}
-
-
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152, 200])
-def test_vanilla_resnets_are_chains(depth):
-    models = pytest.importorskip("zoo.models")
-    name = f"vanilla_resnet{depth}_tat_lrelu"
-    model = models.create_model(name, activation=TAT().unsolved, abstract=True)
-    layers = {18: 17, 34: 33, 50: 49, 101: 100, 152: 151, 200: 199}[depth]
-    graph = kernel_graph(model, (1, 64, 64, 3))
-    assert graph == KernelGraph.chain(layers)
-    if depth in NEEDED:
-        assert TAT().solve(graph).negative_slope == pytest.approx(NEEDED[depth], abs=1e-8)
-
-
-@pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16"}, {"remat": True}, {"scan": True}])
-def test_rescaled_resnets_have_the_graph_of_their_definition(options):
-    models = pytest.importorskip("zoo.models")
-    name = "rescaled_resnet50_dks_softplus"
-    activation = DKS().unsolved
-    model = models.create_model(name, activation=activation, abstract=True, **options)
-    graph = kernel_graph(model, (1, 64, 64, 3))
-    expected = resnet_graph(50, model.config.shortcut_weight)
-    assert graph.nonlinear_depth == expected.nonlinear_depth == 49
-    largest, wanted = (g.maximum(1.0, lambda y: 1.01 * y) for g in (graph, expected))
-    assert largest == pytest.approx(wanted, rel=1e-7)

@@ -7,7 +7,13 @@ import pytest
 
 from tests.training.tiny import ACTIVATION, optimizer, tiny
 from zoo.training import DataConfig, OptimizerConfig, ScheduleConfig, prepare
-from zoo.training.optimizer import OPTIMIZERS, decay_mask, make_optimizer, update_average
+from zoo.training.optimizer import (
+    OPTIMIZERS,
+    decay_mask,
+    layer_multipliers,
+    make_optimizer,
+    update_average,
+)
 
 PARAMS = {
     "head.bias": jnp.full((3,), 2.0),
@@ -90,3 +96,19 @@ def test_every_optimizer_lowers_the_loss_on_digits(initial_params, name):
         losses.append(float(metrics["loss"]))
     assert losses[0] == pytest.approx(np.log(10), rel=0.2)
     assert np.mean(losses[-5:]) < 0.8 * losses[0]
+
+
+def test_layer_decay_multiplies_the_step_by_depth():
+    names = ["stem.kernel", *(f"stages.{i}.blocks.{j}.conv1.bias" for i in (0, 1) for j in (0, 1))]
+    params = {name: jnp.ones(2) for name in (*names, "norm.scale", "head.kernel")}
+    factors = layer_multipliers(params, 0.5)
+    assert list(factors.values()) == [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 1]
+    plain, decayed = (
+        make_optimizer(OptimizerConfig("sgd", layer_decay=decay)) for decay in (1.0, 0.5)
+    )
+    first, second = (
+        transform.update(params, transform.init(params), params)[0]
+        for transform in (plain, decayed)
+    )
+    for name, factor in factors.items():
+        np.testing.assert_allclose(second[name], factor * first[name])

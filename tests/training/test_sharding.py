@@ -13,19 +13,20 @@ from jax.sharding import Mesh, PartitionSpec
 from tests.conftest import REPOSITORY
 from tests.training.tiny import ACTIVATION, tiny
 from zoo.training import MeshConfig, fit, read_metrics
-from zoo.training.sharding import parse_rule, state_shardings
+from zoo.training.sharding import parse_rule, state_shardings, used_shardings
 
 LOSSES_ON_8_DEVICES = """
 import jax, json, sys
 from tests.training.tiny import ACTIVATION, tiny
 from zoo.training import MeshConfig, prepare
 assert jax.device_count() == 8
-run = prepare(tiny(mesh=MeshConfig(rules=tuple(sys.argv[1:]))), activation=ACTIVATION)
+run = prepare(tiny(mesh=MeshConfig(**json.loads(sys.argv[1]))), activation=ACTIVATION)
 state, step, losses = run.initial_state(), run.compile()[0], []
 shard = state.params["head.kernel"].addressable_shards[0].data.shape
 for number in range(run.total_steps):
     batch = run.place(run.pipeline.batch(number))
-    assert batch["image"].addressable_shards[0].data.shape == (2, 8, 8, 1)
+    share = 2 * run.config.mesh.model
+    assert batch["image"].addressable_shards[0].data.shape == (share, 8, 8, 1)
     state, metrics = step(state, batch)
     losses.append(float(metrics["loss"]))
 print(json.dumps([shard, losses]))
@@ -33,27 +34,60 @@ print(json.dumps([shard, losses]))
 
 
 def test_rules_split_parameters_and_what_the_optimizer_keeps_of_them():
-    mesh = Mesh(np.asarray(jax.devices()[:1]), ("data",))
-    kernel, bias = (jax.ShapeDtypeStruct(shape, "float32") for shape in ((32, 10), (10,)))
-    state = {"params": {"head.kernel": kernel, "head.bias": bias}, "mu": ({"head.kernel": kernel},)}
-    found = state_shardings(state, mesh, ("head.*=-,data",))
+    found = state_shardings(_state(), _mesh(), MeshConfig(rules=("head.*=-,data",)))
     split = PartitionSpec(None, "data")
     assert found["params"]["head.kernel"].spec == found["mu"][0]["head.kernel"].spec == split
     assert found["params"]["head.bias"].spec == PartitionSpec()
 
 
-@pytest.mark.parametrize("rule", ["kernel", "=data", "k=model", "k=data,data", "[=data"])
+def test_fsdp_splits_the_largest_dimension_of_what_no_rule_finds():
+    config = MeshConfig(fsdp=True, rules=("conv.*=-,model",))
+    found = state_shardings(_state(), _mesh(), config)
+    assert found["params"]["head.kernel"].spec == PartitionSpec("data", None)
+    assert found["params"]["head.bias"].spec == PartitionSpec()
+    assert found["params"]["conv.kernel"].spec == PartitionSpec(None, "model")
+
+
+def test_in_use_only_the_model_axis_splits():
+    stored = state_shardings(_state(), _mesh(), MeshConfig(rules=("kernel=data,model",)))["params"]
+    assert used_shardings(stored)["head.kernel"].spec == PartitionSpec(None, "model")
+
+
+def _mesh():
+    return Mesh(np.asarray(jax.devices()[:1]).reshape(1, 1), ("data", "model"))
+
+
+def _state():
+    shapes = {"head.kernel": (32, 10), "head.bias": (10,), "conv.kernel": (32, 32)}
+    params = {name: jax.ShapeDtypeStruct(shape, "float32") for name, shape in shapes.items()}
+    return {"params": params, "mu": ({"head.kernel": params["head.kernel"]},)}
+
+
+@pytest.mark.parametrize(
+    "rule", ["kernel", "=data", "k=host", "k=model,model", "k=data,data", "[=data"]
+)
 def test_rules_that_cannot_be_read_are_refused(rule):
     with pytest.raises(ValueError, match="mesh.rules: "):
         parse_rule(rule)
 
 
-SPLIT = ("head.kernel=data,-", r"conv\d.kernel=-,-,-,data")
-CASES = [((), [32, 10]), pytest.param(SPLIT, [4, 10], marks=pytest.mark.slow)]
+CASES = {
+    "copied": ({}, [32, 10]),
+    "fsdp": ({"fsdp": True}, [4, 10]),
+    "model": ({"model": 2, "rules": ["head.kernel=-,model"]}, [32, 5]),
+    "fsdp-and-model": ({"model": 2, "fsdp": True, "rules": [r"conv.*=-,-,data,model"]}, [8, 10]),
+}
+DEFAULT = ("copied", "fsdp")
 
 
-@pytest.mark.parametrize(("rules", "shard"), CASES, ids=["copied", "split"])
-def test_eight_devices_give_the_losses_of_one(tmp_path, rules, shard):
+@pytest.mark.parametrize(
+    ("mesh", "shard"),
+    [
+        pytest.param(*case, id=name, marks=() if name in DEFAULT else pytest.mark.slow)
+        for name, case in CASES.items()
+    ],
+)
+def test_eight_devices_give_the_losses_of_one(tmp_path, mesh, shard):
     fit(tiny(mesh=MeshConfig(devices=1)), tmp_path, activation=ACTIVATION, progress=False)
     on_one = [line["loss"] for line in read_metrics(tmp_path) if "loss" in line]
     environment = {
@@ -63,7 +97,7 @@ def test_eight_devices_give_the_losses_of_one(tmp_path, rules, shard):
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     process = subprocess.run(
-        [sys.executable, "-c", LOSSES_ON_8_DEVICES, *rules],
+        [sys.executable, "-c", LOSSES_ON_8_DEVICES, json.dumps(mesh)],
         cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr

@@ -15,9 +15,15 @@ from zoo.checkpoint.errors import (
     RunInUseError,
     UnsupportedStateError,
 )
-from zoo.checkpoint.integrity import file_digests, verify_files
+from zoo.checkpoint.integrity import file_digest, file_digests, verify_files
 from zoo.checkpoint.reading import Restored, list_steps, read_checkpoint, read_record
 from zoo.checkpoint.run import RunCheckpoints
+from zoo.checkpoint.single_file import (
+    load_single_file,
+    read_about,
+    save_single_file,
+    write_safetensors,
+)
 from zoo.checkpoint.tree import ArraySpec
 from zoo.checkpoint.weights import load_weights, save_weights
 
@@ -33,11 +39,16 @@ __all__ = [
     "RunCheckpoints",
     "RunInUseError",
     "UnsupportedStateError",
+    "file_digest",
     "file_digests",
     "list_steps",
+    "load_single_file",
     "load_weights",
+    "read_about",
     "read_checkpoint",
     "read_record",
+    "save_single_file",
     "save_weights",
     "verify_files",
+    "write_safetensors",
 ]

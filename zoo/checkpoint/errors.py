@@ -62,6 +62,7 @@ class CheckpointSaveError(CheckpointError):
       step: the step that is not saved.
       path: its directory, which does not exist.
       out_of_space: whether the disk was full.
+      exit_code: of a command that ends with this error; None is the usual one.
     """
 
     def __init__(self, message: str, *, step: int, path: Path, out_of_space: bool = False):
@@ -69,6 +70,7 @@ class CheckpointSaveError(CheckpointError):
         self.step = step
         self.path = path
         self.out_of_space = out_of_space
+        self.exit_code = 5 if out_of_space else None
 
 
 def save_error(step: int, path: Path, cause: BaseException) -> CheckpointSaveError:

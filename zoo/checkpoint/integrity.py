@@ -28,19 +28,46 @@ def file_digests(directory: str | Path) -> dict[str, dict[str, Any]]:
     files, problems = _regular_files(directory)
     if problems:
         raise DamagedCheckpointError(f"{directory}: {'; '.join(problems)}; remove it")
-    return {name: _digest(directory / name) for name in files}
+    return {name: file_digest(directory / name) for name in files}
 
 
-def verify_files(directory: str | Path, digests: Mapping[str, Mapping[str, Any]]) -> None:
+def file_digest(path: Path) -> dict[str, Any]:
+    """Size and sha256 of what is read; `O_NOFOLLOW` and `O_NONBLOCK` guard against a swap.
+
+    A file that cannot be read has -1 bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        return {"bytes": -1, "sha256": f"unreadable: {error.strerror}"}
+    digest, size = hashlib.sha256(), 0
+    with open(descriptor, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def verify_files(
+    directory: str | Path,
+    digests: Mapping[str, Mapping[str, Any]],
+    *,
+    besides: tuple[str, ...] = (),
+) -> None:
     """Checks that `directory` holds exactly the files of `digests`, byte for byte.
 
     Links, pipes and devices are refused without being opened, names that lead out of the
     directory are never followed.
 
+    Args:
+      directory: the folder to look at.
+      digests: what should be there, as `file_digests` gives it.
+      besides: further file names that may be there.
+
     Raises:
       DamagedCheckpointError: names every file that is missing, extra or different.
     """
-    problems = file_problems(Path(directory), digests)
+    problems = file_problems(Path(directory), digests, besides=besides)
     if problems:
         raise DamagedCheckpointError(
             f"{directory} is not as published: {'; '.join(problems)}; fetch it again"
@@ -70,7 +97,7 @@ def file_problems(
         want = digests[name]
         if files[name] != want["bytes"]:
             problems.append(f"{name} has {files[name]} bytes, not {want['bytes']}")
-        elif read and (found := _digest(directory / name)) != dict(want):
+        elif read and (found := file_digest(directory / name)) != dict(want):
             have = found["sha256"]
             problems.append(f"{name} is altered (sha256 {have[:12]}, not {want['sha256'][:12]})")
     return problems
@@ -158,20 +185,6 @@ def _walk(directory: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_resu
             yield prefix + entry.name, status
             if stat.S_ISDIR(status.st_mode):
                 yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
-
-
-def _digest(path: Path) -> dict[str, Any]:
-    """Size and sha256 of what is read; `O_NOFOLLOW` and `O_NONBLOCK` guard against a swap."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        return {"bytes": -1, "sha256": f"unreadable: {error.strerror}"}
-    digest, size = hashlib.sha256(), 0
-    with open(descriptor, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            size += len(block)
-    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def _sync(path: Path) -> None:

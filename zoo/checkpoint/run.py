@@ -68,6 +68,7 @@ class RunCheckpoints:
         self._position: int | None = None
         self._before: int | None = None
         self._saved: int | None = None
+        self._save_seconds: float | None = None
         self._reported: set[str] = set()
         self._open = False
 
@@ -136,6 +137,11 @@ class RunCheckpoints:
         """Names of the directories of steps that were set aside after going back."""
         return housekeeping.archived(self._directory)
 
+    @property
+    def save_seconds(self) -> float | None:
+        """What the last complete save took, beside whatever else went on; None before the first."""
+        return self._save_seconds
+
     def save(
         self,
         step: int,
@@ -203,7 +209,7 @@ class RunCheckpoints:
         finally:
             self._saving = saving if saving.alive else None
         if saving.path == self._path(saving.step):
-            self._saved = saving.step
+            self._saved, self._save_seconds = saving.step, saving.seconds
 
     def poll(self) -> None:
         """Raises what `wait` would, without blocking on a save that is on time."""

@@ -21,6 +21,9 @@ class StepSave:
       primary: whether this process writes the record and cleans up.
       then: called when the step is complete, by the primary process only.
 
+    Attributes:
+      seconds: from the start to the end of the save, once it is complete.
+
     Raises:
       CheckpointSaveError: it could not even start.
     """
@@ -39,6 +42,7 @@ class StepSave:
         self._record, self._primary, self._then = record, primary, then
         self._timeout_s = timeout_s
         self._started = time.monotonic()
+        self.seconds = 0.0
         self._error: BaseException | None = None
         try:
             finish = arrays.start_saving(path, named, item=layout.ITEM, timeout_s=timeout_s)
@@ -82,6 +86,7 @@ class StepSave:
             if self._primary:
                 layout.seal(self.path, self._record)
                 self._then()
+            self.seconds = self._age
         # This is the top of a thread: whatever it was, `result` raises it to the caller.
         except Exception as error:
             self._error = error

@@ -2,8 +2,8 @@
 
 With `--json` the last line of standard output is one JSON value; all else goes to standard error.
 Exit codes: 0 done, 1 a check found problems, 2 a mistake of the user's (one line says which),
-6 training became non-finite, 75 stopped by SIGTERM or --time-budget with the state saved,
-130 interrupted.
+5 no space left on a disk, 6 training became non-finite, 75 stopped by SIGTERM or --time-budget
+with the state saved, 130 interrupted.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from zoo.cli import actions, commands, data_commands, weights
+from zoo.cli import actions, commands, data_commands, planning, weights
 from zoo.cli.information import info
 from zoo.cli.inspection import Inspect, inspect
 from zoo.cli.text import Output
@@ -33,10 +33,12 @@ _ACTIONS = {
     "eval": (commands.Eval, actions.evaluate),
     "predict": (commands.Predict, actions.predict),
     "train": (commands.Command, actions.train),
+    "plan": (commands.Command, planning.plan),
     "finetune": (commands.Finetune, actions.finetune),
     "download": (weights.Download, weights.download),
     "cache": (weights.Cache, weights.cache),
     "export": (weights.Export, weights.export),
+    "push": (weights.Push, weights.push),
     "env": (commands.Env, actions.env),
     "data": (data_commands.Data, data_commands.data),
 }
@@ -47,6 +49,11 @@ $ zoo eval vanilla_resnet50_tat_lrelu.digits --data digits
 $ zoo finetune vanilla_resnet50_tat_lrelu.digits --data folder:photos --workdir runs/mine
 $ zoo predict runs/mine photos/*.jpg
 """
+# Commands whose options are the fields of a configuration: how they are made, and their summary.
+_CONFIGURED = {
+    "train": (commands.train_command, commands.TrainSummary),
+    "plan": (planning.plan_command, planning.PlanSummary),
+}
 _USAGE, _INTERRUPTED = 2, 130
 
 
@@ -87,10 +94,8 @@ def _parse(args: list[str]) -> tuple[str, Any]:
 
     name = next((arg for arg in args if arg in _ACTIONS), "")
     kinds = {key: kind for key, (kind, _) in _ACTIONS.items()}
-    if name == "train":
-        kinds["train"] = _train_command(args)
-    else:
-        kinds["train"] = commands.TrainSummary
+    for key, (make, summary) in _CONFIGURED.items():
+        kinds[key] = make(*_configuration(args)) if key == name else summary
     union: Any = functools.reduce(
         operator.or_, (Annotated[kind, tyro.conf.subcommand(key)] for key, kind in kinds.items())
     )
@@ -112,11 +117,11 @@ def _parse(args: list[str]) -> tuple[str, Any]:
     return name, command.action if isinstance(command, data_commands.Data) else command
 
 
-def _train_command(args: list[str]) -> type[commands.Command]:
+def _configuration(args: list[str]) -> tuple[type, Any]:
     from zoo.training import TrainConfig, load_config
 
     path = next((arg for arg in args if arg.endswith(".py")), None)
-    return commands.train_command(TrainConfig, TrainConfig() if path is None else load_config(path))
+    return TrainConfig, TrainConfig() if path is None else load_config(path)
 
 
 def _print(output: Output, *, as_json: bool) -> None:

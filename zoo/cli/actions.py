@@ -12,7 +12,7 @@ from zoo.cli import commands
 from zoo.cli.text import Output, accuracies, fields, text
 
 _VARIABLES = (
-    "ZOO_CHECKPOINTS", "ZOO_CACHE", "ZOO_URL", "ZOO_OFFLINE",
+    "ZOO_CHECKPOINTS", "ZOO_CACHE", "ZOO_URL", "ZOO_OFFLINE", "ZOO_LOCK_TIMEOUT", "HF_ENDPOINT",
     "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR",
 )  # fmt: skip
 
@@ -33,15 +33,20 @@ def list_ids(command: commands.List) -> Output:
     return Output(ids, ids)
 
 
+def _load(command: commands.Eval | commands.Predict) -> Any:
+    from zoo.pretrained import load_pretrained
+
+    return load_pretrained(command.model, step=_step(command.step), image_size=command.image_size)
+
+
 def evaluate(command: commands.Eval) -> Output:
     """Accuracy on a split."""
     from zoo.data import open_source, subset
     from zoo.evaluation import evaluate
-    from zoo.pretrained import load_pretrained
 
     source = open_source(command.data, command.split, data_dir=command.data_dir)
     source = subset(source, command.classes) if command.classes else source
-    model = load_pretrained(command.model, step=_step(command.step))
+    model = _load(command)
     result = evaluate(
         model,
         source,
@@ -80,9 +85,8 @@ def _write_evaluation(command: commands.Eval, result: Any, classes: Any, source:
 def predict(command: commands.Predict) -> Output:
     """Classes of image files."""
     from zoo.evaluation import predict
-    from zoo.pretrained import load_pretrained
 
-    model = load_pretrained(command.model, step=_step(command.step))
+    model = _load(command)
     answers = predict(model, command.files, top=command.top, progress=True)
     lines = [
         f"{answer['file']}: "
@@ -113,13 +117,16 @@ def train(command: Any) -> Output:
 def finetune(command: commands.Finetune) -> Output:
     """Training of a pretrained network on new classes."""
     from zoo.finetuning import finetune
+    from zoo.pretrained import load_pretrained
 
+    channels, size = command.in_channels, command.image_size
     result = finetune(
-        command.model,
+        load_pretrained(command.model, in_channels=channels, image_size=size),
         command.data,
         workdir=command.workdir,
         classes=command.classes,
         train=command.train,
+        layer_decay=command.layer_decay,
         steps=command.steps,
         batch_size=command.batch_size,
         learning_rate=command.learning_rate,
@@ -127,15 +134,7 @@ def finetune(command: commands.Finetune) -> Output:
         seed=command.seed,
     )
     value = result.to_json()
-    classes = f" --classes {' '.join(command.classes)}" if command.classes else ""
-    return Output(
-        value,
-        [
-            _trained_line(value),
-            f"evaluate: zoo eval {result.workdir} --data {command.data}{classes}",
-            f"predict:  zoo predict {result.workdir} FILES",
-        ],
-    )
+    return Output(value, [_trained_line(value), *value["commands"], f"report: {value['report']}"])
 
 
 def env(command: commands.Env) -> Output:

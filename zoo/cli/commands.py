@@ -15,6 +15,7 @@ $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/short --steps 100
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits --time-budget 9m
 """
+_SIZE_HELP = "side in pixels to which images are brought; None: the weight's"
 _STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
 
 
@@ -47,7 +48,7 @@ class Info(Command):
     $ zoo info vanilla_resnet50_tat_lrelu.digits --json
     """
 
-    id: Annotated[Positional[str], arg(help="model, arch.tag, dir:PATH or run directory")]
+    id: Annotated[Positional[str], arg(help="model, arch.tag, dir:PATH, file or run directory")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ class Eval(Command):
     batch_size: Annotated[int, arg(help="examples per step over all devices")] = 256
     precision: Annotated[str, arg(help="of matrix products: highest, high or default")] = "highest"
     classes: Annotated[tuple[str, ...], arg(help="use only these classes of the data")] = ()
+    image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     step: Annotated[str | None, arg(help=_STEP_HELP)] = None
     csv: Annotated[str | None, arg(help="append the result as a row to this file")] = None
     per_class: Annotated[str | None, arg(help="write the accuracy of each class, CSV")] = None
@@ -83,6 +85,7 @@ class Predict(Command):
     model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
     files: Annotated[Positional[tuple[str, ...]], arg(help="image files")]
     top: Annotated[int, arg(help="classes per image")] = 5
+    image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     step: Annotated[str | None, arg(help=_STEP_HELP)] = None
 
 
@@ -91,6 +94,7 @@ class Finetune(Command):
     """Train a published network on new classes; preprocessing is kept, the head replaced.
 
     $ zoo finetune vanilla_resnet50_tat_lrelu.digits --data folder:photos --workdir runs/mine
+    $ zoo finetune vanilla_resnet50_tat_lrelu.digits --data digits --workdir w --train last:3
     $ zoo eval runs/mine --data folder:photos
     """
 
@@ -98,12 +102,15 @@ class Finetune(Command):
     data: Annotated[str, arg(help=_DATA_HELP)]
     workdir: Annotated[str, arg(help="directory of the run; eval and predict accept it")]
     data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None
+    image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
+    in_channels: Annotated[Literal[1, 3] | None, arg(help="grey or RGB; None: the weight's")] = None
     classes: Annotated[tuple[str, ...], arg(help="use only these classes, in this order")] = ()
-    train: Annotated[Literal["head", "all"], arg(help="only the last layer, or everything")] = "all"
-    steps: Annotated[int, arg(help="number of updates")] = 200
+    train: Annotated[str, arg(help="head, last:N (blocks, and the head) or all")] = "all"
+    layer_decay: Annotated[float, arg(help="factor on the rate per block below the head")] = 1.0
+    steps: Annotated[int | None, arg(help="updates at most; None: 20 epochs, at least 200")] = None
     batch_size: Annotated[int, arg(help="examples per step over all devices")] = 64
-    learning_rate: Annotated[float | None, arg(help="peak; None: what suits --train")] = None
-    seed: Annotated[int, arg(help="of the new head and the order of examples")] = 0
+    learning_rate: Annotated[float | None, arg(help="peak; None: 0.03")] = None
+    seed: Annotated[int, arg(help="of the order of examples")] = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,14 +34,18 @@ class Prepare(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check(Command):
-    """Count, compare labels and decode a sample; says what is wrong and what to do. Exit code 1.
+    """Count, compare labels and decode images; says what is wrong and what to do. Exit code 1.
 
+    $ zoo data check folder:photos
     $ zoo data check imagenet2012 /data/imagenet2012
     $ zoo data check imagenet2012 ~/downloads --everything --json
     """
 
-    data: Annotated[Positional[_DATA], arg(help="the data set")]
-    folder: Annotated[Positional[str], arg(help="folder with the archives, images or shards")]
+    data: Annotated[Positional[str], arg(help="imagenet2012, or folder:PATH")]
+    folder: Annotated[
+        Positional[str | None], arg(help="of imagenet2012: with the archives, images or shards")
+    ] = None
+    smallest_side: Annotated[int, arg(help="of folder: warn of images below so many pixels")] = 32
     sample: Annotated[int, arg(help="images per split to decode")] = 2000
     everything: Annotated[bool, arg(help="decode all images, hash all archives and shards")] = False
     partial: Annotated[bool, arg(help="the folder is meant to hold a part only")] = False
@@ -90,11 +94,36 @@ def _prepare(command: Prepare) -> Output:
 
 
 def _check(command: Check) -> Output:
+    kind, _, path = command.data.partition(":")
+    if kind == "folder" and path and command.folder is None:
+        return _check_folder(path, command.smallest_side)
+    if command.data != "imagenet2012" or command.folder is None:
+        raise ValueError(
+            f"{command.data!r} cannot be checked; write folder:PATH, or imagenet2012 FOLDER"
+        )
+    return _check_imagenet(command, command.folder)
+
+
+def _check_folder(path: str, smallest_side: int) -> Output:
+    from zoo.data.checking import check_folder
+
+    with _Bar("checking") as bar:
+        found = check_folder(path, smallest_side=smallest_side, progress=bar.show)
+    lines = [
+        f"{split}: {sum(classes.values()):,} images of {len(classes)} classes"
+        for split, classes in found.images.items()
+    ]
+    lines += [f"warning: {warning}" for warning in found.warnings]
+    lines += [f"PROBLEM: {error}" for error in found.errors]
+    return Output(found.to_json(), lines, _FOUND_PROBLEMS if found.errors else 0)
+
+
+def _check_imagenet(command: Check, folder: str) -> Output:
     from zoo.data.imagenet import check_imagenet
 
     with _Bar("checking") as bar:
         found = check_imagenet(
-            command.folder,
+            folder,
             sample=command.sample,
             everything=command.everything,
             partial=command.partial,

@@ -13,10 +13,13 @@ def info(command: commands.Info) -> Output:
     from zoo.pretrained.index import UnknownWeightError, read_index
     from zoo.pretrained.manifest import read_manifest
     from zoo.pretrained.schema import is_id
-    from zoo.pretrained.sources import present
+    from zoo.pretrained.sources import manifest_of_file, present, single_file
 
     name = command.id
-    if name.startswith("dir:"):
+    file = single_file(name)
+    if file is not None:
+        value = _of_manifest(manifest_of_file(file))
+    elif name.startswith("dir:"):
         value = _of_manifest(read_manifest(Path(name.removeprefix("dir:")).expanduser()))
     elif is_id(name) and "." in name and not os.path.isdir(name):
         folder = present(name)
@@ -31,7 +34,7 @@ def info(command: commands.Info) -> Output:
     elif os.path.isdir(name):
         value = _of_run(name)
     else:
-        raise UnknownWeightError(f"{name!r} is no id and no directory; see: zoo list")
+        raise UnknownWeightError(f"{name!r} is no id, file or directory; see: zoo list")
     return Output(value, _info_lines(value))
 
 
@@ -68,9 +71,10 @@ def _of_architecture(name: str) -> dict[str, Any]:
 def _of_run(path: str) -> dict[str, Any]:
     from zoo.checkpoint import read_record
     from zoo.pretrained import load_pretrained
+    from zoo.pretrained.loading import served_step
     from zoo.pretrained.writing import describe
 
-    record = read_record(path)
+    record = read_record(path, served_step(path))
     described = describe(load_pretrained(path))
     described["classes"] = list(described["classes"])
     metrics = {record.record["data"]["source"]: record.metrics} if record.metrics else {}

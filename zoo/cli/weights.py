@@ -1,6 +1,7 @@
-"""Commands on the files of published weights: download, cache, export."""
+"""Commands on the files of published weights: download, cache, export, push."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
@@ -8,6 +9,7 @@ from tyro.conf import Positional, arg
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
 
+_Format = Literal["safetensors", "huggingface", "torch"]
 _SOURCE_HELP = "arch.tag, https://HOST/PATH or hf:ORG/NAME@REVISION"
 
 
@@ -41,15 +43,36 @@ class Cache(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export(Command):
-    """A weight in a form that needs no JAX: one safetensors file, or a folder for PyTorch.
+    """A weight in another form: one safetensors file, or a folder for Hugging Face or PyTorch.
+
+    The first two load again: zoo predict FILE.safetensors, zoo predict dir:FOLDER.
 
     $ zoo export vanilla_resnet50_tat_lrelu.digits
+    $ zoo export runs/mine --format huggingface --out flowers
+    $ zoo export vanilla_resnet50_tat_lrelu.digits --release --url https://HOST/PATH
     $ zoo export vanilla_resnet50_tat_lrelu.digits --format torch --out digits_torch
     """
 
     model: Annotated[Positional[str], arg(help=f"{_SOURCE_HELP}, dir:PATH or run directory")]
-    format: Annotated[Literal["safetensors", "torch"], arg(help="what to write")] = "safetensors"
+    format: Annotated[_Format, arg(help="what to write")] = "safetensors"
     out: Annotated[str | None, arg(help="a path that is free; None: named after the weight")] = None
+    release: Annotated[bool, arg(help="list the safetensors file in the weight's manifest")] = False
+    url: Annotated[str | None, arg(help="with --release: where the file is going to be served")] = (
+        None
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Push(Command):
+    """Upload a weight to Hugging Face's hub in one commit; needs huggingface_hub and HF_TOKEN.
+
+    $ zoo push runs/mine hf:me/flowers
+    $ zoo predict hf:me/flowers photo.jpg
+    """
+
+    model: Annotated[Positional[str], arg(help=f"{_SOURCE_HELP}, dir:PATH or run directory")]
+    repository: Annotated[Positional[str], arg(help="hf:ORG/NAME or hf:ORG/NAME@BRANCH")]
+    private: Annotated[bool, arg(help="close a new repository to others")] = False
 
 
 def download(command: Download) -> Output:
@@ -109,5 +132,34 @@ def export(command: Export) -> Output:
     """A weight in another form."""
     from zoo.export import export
 
+    if command.release:
+        return _release(command)
+    if command.url is not None:
+        raise ValueError("--url belongs to --release")
     path = export(command.model, command.out, format=command.format)
     return Output({"model": command.model, "path": str(path)}, [f"wrote {path}"])
+
+
+def _release(command: Export) -> Output:
+    from zoo.export import release
+    from zoo.pretrained.index import find
+
+    if command.format != "safetensors":
+        raise ValueError(f"--release lists a safetensors file, not {command.format}")
+    id, entry = find(command.model)
+    if not entry.folder.is_dir():
+        raise ValueError(f"{id} is not published from this machine; there is no {entry.folder}")
+    out = None if command.out is None else Path(command.out)
+    listed = release(entry.folder, out, url=command.url).releases["safetensors"]
+    path = Path(command.out or listed["file"]).absolute()
+    value = {"model": id, "path": str(path), "release": listed}
+    return Output(value, [f"wrote {path}; {entry.folder} lists its sha256 {listed['sha256']}"])
+
+
+def push(command: Push) -> Output:
+    """A weight to a hub."""
+    from zoo.export import push
+
+    url = push(command.model, command.repository, private=command.private)
+    value = {"model": command.model, "repository": command.repository, "url": url}
+    return Output(value, [f"uploaded as {url}; use it: zoo predict {command.repository} FILES"])

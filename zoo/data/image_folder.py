@@ -99,6 +99,24 @@ def open_image_folder(path: str, split: str) -> ImageFolder:
     return source
 
 
+def list_splits(path: str | Path) -> dict[str, dict[str, list[Path]]]:
+    """Split folder -> class -> image files of a folder of images, whatever is wrong with them.
+
+    Where PATH holds class folders directly, the only split is called "all".
+
+    Raises:
+      ValueError: if the folder is missing, or images lie beside class folders.
+    """
+    root = Path(path).expanduser().resolve()
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder; give folder:PATH with class folders of images")
+    present = {name: root / name for name in _ALL_SPLIT_FOLDERS if (root / name).is_dir()}
+    return {
+        name: {label: _image_files(files)[0] for label, files in _class_folders(folder).items()}
+        for name, folder in (present or {"all": root}).items()
+    }
+
+
 def _class_folders(folder: Path) -> dict[str, Path]:
     """Class name -> folder, in class order."""
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]

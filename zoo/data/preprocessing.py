@@ -6,7 +6,7 @@ are `zoo.data.augmentation`.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 DECODERS = ("pillow",)
+FILE_CHANNELS = (1, 3)
 
 _Array = TypeVar("_Array", bound=Any)
 ImageInput = str | Path | bytes | Image.Image | np.ndarray
@@ -49,7 +50,7 @@ class Preprocessing:
       interpolation: Pillow's filter: nearest, box, bilinear, hamming, bicubic or lanczos.
       mean: per channel, on the scale 0..1.
       std: per channel, on the scale 0..1, positive.
-      channels: 3 (RGB) or 1 (luma).
+      channels: 3 (RGB) or 1 (luma); any other number for arrays, which no image file holds.
       decoder: "pillow"; the one all numbers are published with.
 
     Raises:
@@ -83,8 +84,8 @@ class Preprocessing:
             found.append(f"image_size is {self.image_size}, allowed is (height, width) >= 1")
         if not 0 < self.crop_pct <= 1:
             found.append(f"crop_pct is {self.crop_pct}, allowed is 0 < crop_pct <= 1")
-        if self.channels not in (1, 3):
-            found.append(f"channels is {self.channels}, allowed is 1 or 3")
+        if type(self.channels) is not int or self.channels < 1:
+            found.append(f"channels is {self.channels}, allowed is a whole number >= 1")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels or not all(map(math.isfinite, values)):
                 found.append(f"{name} is {values}, allowed are {self.channels} finite numbers")
@@ -125,7 +126,7 @@ class Preprocessing:
         """Resize and crop one image on the host.
 
         Args:
-          image: [height, width, channels] uint8 with 1 or 3 channels.
+          image: [height, width, channels] uint8 with 1 or 3 channels, or exactly `self.channels`.
 
         Returns:
           [image_size[0], image_size[1], self.channels] uint8.
@@ -136,6 +137,8 @@ class Preprocessing:
         """
         if self.keeps(image.shape):
             return image
+        if self.channels not in FILE_CHANNELS:
+            return self._each_channel(image)
         picture = as_picture(image, self.channels)
         size = self._resized_size(picture.height, picture.width)
         if size[0] * size[1] > MAX_PIXELS:
@@ -168,7 +171,8 @@ class Preprocessing:
 
         Raises:
           BadImageError: if a file cannot be decoded.
-          ValueError: on arrays of another dtype or shape, or an empty list.
+          ValueError: on arrays of another dtype or shape, an empty list, or files where `channels`
+            is neither 1 nor 3.
         """
         items: list[Any] = [images]
         if isinstance(images, list | tuple):
@@ -179,7 +183,28 @@ class Preprocessing:
             raise ValueError("no images were given; pass at least one")
         return self.normalize(np.stack([self.transform(self._load(item)) for item in items]))
 
+    def _each_channel(self, image: np.ndarray) -> np.ndarray:
+        """Every channel as a grey image of its own."""
+        if image.shape[-1] != self.channels:
+            raise ValueError(
+                f"the image has {image.shape[-1]} channels, {self.channels} expected; give arrays "
+                "or load the model with in_channels=3"
+            )
+        bands = [
+            replace(self, channels=1, mean=self.mean[i : i + 1], std=self.std[i : i + 1])
+            for i in range(self.channels)
+        ]
+        return np.concatenate(
+            [band.transform(image[..., i : i + 1]) for i, band in enumerate(bands)], axis=-1
+        )
+
     def _load(self, image: ImageInput) -> np.ndarray:
+        is_array = not isinstance(image, str | Path | bytes | Image.Image)
+        if self.channels not in FILE_CHANNELS and not is_array:
+            raise ValueError(
+                f"image files have no {self.channels} channels; pass uint8 arrays "
+                f"[height, width, {self.channels}], or load the model with in_channels=3"
+            )
         if isinstance(image, str | Path | bytes):
             return decode_image(image, self.channels)
         if isinstance(image, Image.Image):
@@ -190,12 +215,14 @@ class Preprocessing:
                 raise BadImageError(f"{name}: damaged image ({error})") from error
         array = np.asarray(image)
         shaped = array[..., None] if array.ndim == 2 else array
-        if array.dtype != np.uint8 or shaped.ndim != 3 or shaped.shape[-1] not in (1, 3, 4):
+        allowed = (1, 3, 4) if self.channels in FILE_CHANNELS else (self.channels,)
+        if array.dtype != np.uint8 or shaped.ndim != 3 or shaped.shape[-1] not in allowed:
+            channels = " or ".join(map(str, allowed)).replace(" or ", ", ", len(allowed) - 2)
             raise ValueError(
                 f"the image is {array.dtype} {list(array.shape)}, allowed is uint8 "
-                "[height, width] or [height, width, 1, 3 or 4] with values 0..255"
+                f"[height, width] or [height, width, {channels}] with values 0..255"
             )
-        return shaped[..., :3]
+        return shaped[..., :3] if self.channels in FILE_CHANNELS else shaped
 
     def _scaled_size(self) -> tuple[int, int]:
         height, width = (math.floor(side / self.crop_pct) for side in self.image_size)

@@ -1,7 +1,7 @@
 """Records and random-access sources: what every data set looks like to the rest of the project.
 
-Owns the `Source` protocol, the in-memory source and the two views on a source, `subset` and
-`limit`. Opening a data set by name is `zoo.data.sources`.
+Owns the `Source` protocol, the in-memory source and the views on a source: `subset`, `limit`,
+`holdout` and `remainder`. Opening a data set by name is `zoo.data.sources`.
 """
 
 import hashlib
@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+
+# A fifth of every class is held out, and no more of it than tell accuracies apart.
+_HELD_OUT_EVERY, _HELD_OUT_MOST = 5, 100
 
 
 class MissingSplitError(ValueError):
@@ -113,18 +116,20 @@ class SourceView:
         indices: np.ndarray,
         classes: Sequence[str],
         new_labels: dict[int, int] | None = None,
+        split: str | None = None,
     ) -> None:
-        self.source, self.name, self.split = source, name, source.split
+        self.source, self.name, self.split = source, name, split or source.split
         self.classes = tuple(classes)
         self.indices = indices
         self._new_labels = new_labels
         real = getattr(source, "real", None) if new_labels is None else None
         self.real = None if real is None else [real[int(index)] for index in indices]
         self.allowed = getattr(source, "allowed", None) if new_labels is None else None
-        arrays = getattr(source, "arrays", None)
+        arrays, labels = getattr(source, "arrays", None), getattr(source, "labels", None)
+        if labels is not None:
+            chosen = [self._label(int(label)) for label in labels[indices]]
+            self.labels = np.asarray(chosen, np.int32)
         if arrays is not None:
-            labels = [self._label(int(label)) for label in arrays[1][indices]]
-            self.labels = np.asarray(labels, np.int32)
             self.arrays = (arrays[0][indices], self.labels)
 
     def _label(self, label: int) -> int:
@@ -186,6 +191,41 @@ def limit(source: Source, n: int) -> SourceView:
         raise ValueError(f"cannot take {n} examples of {source.name}, which has {len(source)}")
     indices = np.arange(n, dtype=np.int64) * len(source) // n
     return SourceView(source, f"{source.name}[:{n}]", indices, source.classes)
+
+
+def holdout(source: Source) -> SourceView:
+    """A part of a training split that is not trained on, so that choices can be made by it.
+
+    Of a class with n examples round(n / 5), at least 1 and at most 100, evenly spread over the
+    source's order; nothing is random.
+
+    Raises:
+      ValueError: if a class has fewer than two examples, so that none would be left to train on.
+    """
+    chosen = np.flatnonzero(_held_out(source))
+    return SourceView(source, source.name, chosen, source.classes, split="holdout")
+
+
+def remainder(source: Source) -> SourceView:
+    """What `holdout` leaves: every example is in one of the two."""
+    chosen = np.flatnonzero(~_held_out(source))
+    return SourceView(source, source.name, chosen, source.classes, split="remainder")
+
+
+def _held_out(source: Source) -> np.ndarray:
+    labels = source_labels(source)
+    held = np.zeros(len(labels), bool)
+    for label, name in enumerate(source.classes):
+        members = np.flatnonzero(labels == label)
+        n = len(members)
+        if n < 2:
+            raise ValueError(
+                f"{source.name} {source.split} has {n} examples of {name}, of which none can be "
+                "held out; add examples, or give the data a val split"
+            )
+        count = min(max(1, round(n / _HELD_OUT_EVERY)), _HELD_OUT_MOST)
+        held[members[(2 * np.arange(count) + 1) * n // (2 * count)]] = True
+    return held
 
 
 def source_labels(source: Source) -> np.ndarray:

@@ -10,7 +10,16 @@ from zoo.data.digits import open_digits
 from zoo.data.image_folder import open_image_folder
 from zoo.data.imagenet.source import open_imagenet
 from zoo.data.imagenet.variants import VARIANTS, open_variant
-from zoo.data.records import ArraySource, Record, Source, limit, source_labels, subset
+from zoo.data.records import (
+    ArraySource,
+    Record,
+    Source,
+    holdout,
+    limit,
+    remainder,
+    source_labels,
+    subset,
+)
 from zoo.data.tfds_source import open_tfds
 
 __all__ = [
@@ -26,7 +35,8 @@ __all__ = [
 
 DATA_SETS = ("digits", "cifar10", "cifar100", "imagenet2012", *VARIANTS)
 PREFIXES = ("folder:", "tfds:")
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "holdout", "remainder")
+_PARTS_OF_TRAIN = {"holdout": holdout, "remainder": remainder}
 
 
 def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source:
@@ -38,6 +48,7 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
         "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" (class folders of images)
         or "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
       split: "train", "val" or "test"; the last two name the same split where only one exists.
+        "holdout" and "remainder" are two parts of train, see `zoo.data.records.holdout`.
       data_dir: where the files of all but digits and folders are; each has a default.
 
     Raises:
@@ -49,6 +60,8 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}, allowed: {', '.join(SPLITS)}")
+    if part := _PARTS_OF_TRAIN.get(split):
+        return part(open_source(spec, "train", data_dir=data_dir))
     if spec == "digits":
         return open_digits(split)
     if spec in ("cifar10", "cifar100"):

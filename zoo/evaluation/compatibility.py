@@ -21,7 +21,7 @@ def split_bare(model: Network) -> tuple[nnx.GraphDef, Params]:
     Models that differ in weights, classes or manifest alone then share one compilation.
     """
     bare = merge(*split(model))
-    bare.preprocess, bare.classes, bare.manifest = None, (), None
+    bare.preprocess, bare.classes, bare.manifest, bare.load_report = None, (), None, None
     return split(bare)
 
 
@@ -36,9 +36,10 @@ def require_trained(model: Network) -> None:
             "the model has no preprocessing; load it with load_pretrained, or set "
             "model.preprocess = zoo.data.Preprocessing(...)"
         )
-    if model.manifest is not None and not model.classes:
+    report = model.load_report
+    if report is not None and report.new and not model.classes:
         raise ValueError(
-            f"the head of {model.manifest.id} was replaced and is not trained; train it and set "
+            f"the head of {report.source} was replaced and is not trained; train it and set "
             "model.classes, or use zoo finetune"
         )
 

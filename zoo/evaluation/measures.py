@@ -83,7 +83,21 @@ def expected_calibration_error(
 
     Source: Naeini et al. 2015, "Obtaining well calibrated probabilities using Bayesian binning".
     """
+    filled = calibration_bins(confidence, correct, bins)
+    return math.fsum(n * abs(right - mean) for mean, right, n in filled) / len(confidence)
+
+
+def calibration_bins(
+    confidence: np.ndarray, correct: np.ndarray, bins: int = CALIBRATION_BINS
+) -> list[tuple[float, float, int]]:
+    """(mean confidence, accuracy, examples) of every bin of equal width that has examples.
+
+    Args:
+      confidence: [examples], probability of the first answer, in [0, 1].
+      correct: [examples] bool.
+      bins: how many; bin b is ((b - 1) / bins, b / bins].
+    """
     confidence = np.asarray(confidence, np.float64)
     places = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(places, weights=correct - confidence, minlength=bins)
-    return math.fsum(np.abs(gaps)) / len(confidence)
+    members = [np.flatnonzero(places == b) for b in np.unique(places)]
+    return [(float(confidence[m].mean()), float(correct[m].mean()), len(m)) for m in members]

@@ -4,79 +4,84 @@ All hold plain arrays and JSON; nothing is pickled, and PyTorch is not needed to
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
-from safetensors.numpy import save_file
 
+from zoo.checkpoint import save_single_file, write_safetensors
+from zoo.export.huggingface import write_huggingface
 from zoo.export.runner import runner_text
-from zoo.models import Layer, Network, chain_of, overrides_of, split
+from zoo.models import Layer, Network, chain_of, split
 from zoo.pretrained import load_pretrained
+from zoo.pretrained.manifest import SINGLE_FILE
+from zoo.pretrained.writing import record_of
+from zoo.transfer import FULL_DISK
 
-SINGLE_FILE_VERSION = 1
-TORCH_WEIGHTS, TORCH_RUNNER = "model.safetensors", "run.py"
+Format = Literal["safetensors", "huggingface", "torch"]
+
+_RUNNER = "run.py"
 
 
 class ExportError(ValueError):
     """A weight cannot be written in the form asked for."""
 
 
+class FullDiskError(ExportError):
+    """There is no space for the form asked for."""
+
+    exit_code = 5
+
+
 def export(
     source: str | Path | Network,
     out: str | Path | None = None,
     *,
-    format: Literal["safetensors", "torch"] = "safetensors",
+    format: Format = "safetensors",
+    name: str | None = None,
 ) -> Path:
-    """Writes a weight for users without JAX; the file or folder appears whole or not at all.
+    """Writes a weight in another form; the file or folder appears whole or not at all.
 
-      safetensors: one file; arrays under their names here (bfloat16 as float32), everything else
-                   as JSON in its metadata under "weight". `safetensors.numpy.load_file` reads it.
+      safetensors: one file; arrays under their names here (bfloat16 as float32), the manifest as
+                   JSON in its metadata under "weight", with the digest of both as "sha256".
+                   `safetensors.numpy.load_file` reads it, and `load_pretrained`.
+      huggingface: a folder with config.json, model.safetensors (as above), README.md and
+                   manifest.json; `load_pretrained("dir:FOLDER")` reads it, and `push` uploads it.
       torch:       a folder with the state dict of an `nn.Sequential` as `model.safetensors`, and
                    `run.py`, which builds and runs it.
 
     Args:
       source: whatever `load_pretrained` takes, or a model.
       out: where to write, must not exist; None names it after the weight, in this directory.
-      format: "safetensors" or "torch".
+      format: "safetensors", "huggingface" or "torch".
+      name: how the card of a huggingface folder calls it; None: hf:ORG/ and the folder's name.
 
     Raises:
       ExportError: `out` exists or cannot be written, or the network is no plain chain (torch).
-      ValueError: as `load_pretrained`.
+      ValueError: as `load_pretrained`, and for a model without preprocessing or classes.
     """
-    writers = {"safetensors": _write_single_file, "torch": _write_torch}
-    if format not in writers:
-        raise ExportError(f"format {format!r}; allowed: {', '.join(writers)}")
+    if format not in get_args(Format):
+        raise ExportError(f"format {format!r}; allowed: {', '.join(get_args(Format))}")
     model = source if isinstance(source, Network) else load_pretrained(source)
-    name = model.manifest.id if model.manifest else model.arch
-    default = f"{name}.safetensors" if format == "safetensors" else f"{name}.torch"
-    path = Path(out or default).expanduser().absolute()
-    try:
-        with _appearing(path) as temporary:
-            writers[format](model, temporary)
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written ({error.strerror or error}); give --out"
-        ) from error
+    path = Path(out or _default_name(model, format)).expanduser().absolute()
+    with _appearing(path) as temporary:
+        if format == "huggingface":
+            write_huggingface(model, temporary, name or f"hf:ORG/{path.name}")
+        elif format == "torch":
+            _write_torch(model, temporary)
+        else:
+            about = json.dumps(record_of(model), sort_keys=True)
+            save_single_file(temporary, split(model)[1], about)
     return path
 
 
-def _write_single_file(model: Network, path: Path) -> None:
-    arrays = {name: _for_numpy(value) for name, value in split(model)[1].items()}
-    about = {"format_version": SINGLE_FILE_VERSION, **_describe(model)}
-    save_file(arrays, path, metadata={"weight": json.dumps(about, sort_keys=True)})
-
-
-def _for_numpy(value: Any) -> np.ndarray:
-    """bfloat16, which NumPy alone does not know, as float32: every value stays what it is."""
-    array = np.asarray(value)
-    return array if array.dtype.isbuiltin == 1 else array.astype(np.float32)
+def _default_name(model: Network, format: Format) -> str:
+    return f"{model.manifest.id if model.manifest else model.arch}.{format}"
 
 
 def _write_torch(model: Network, folder: Path) -> None:
@@ -89,13 +94,12 @@ def _write_torch(model: Network, folder: Path) -> None:
             axes = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
             state[f"{index}.weight"] = np.ascontiguousarray(kernel.transpose(axes))
             state[f"{index}.bias"] = arrays[f"{layer.params}.bias"]
+    record = record_of(model)
     folder.mkdir()
-    about = _describe(model)
-    calls = [_call(layer) for layer in layers]
-    text = json.dumps({**about, "layers": calls}, sort_keys=True)
-    save_file(state, folder / TORCH_WEIGHTS, metadata={"format": "pt", "weight": text})
-    text = runner_text(about["id"], model.activation, TORCH_WEIGHTS)
-    (folder / TORCH_RUNNER).write_text(text, encoding="utf-8")
+    text = json.dumps({**record, "layers": [_call(layer) for layer in layers]}, sort_keys=True)
+    write_safetensors(folder / SINGLE_FILE, state, {"format": "pt", "weight": text})
+    text = runner_text(record["id"], model.activation, SINGLE_FILE)
+    (folder / _RUNNER).write_text(text, encoding="utf-8")
 
 
 def _call(layer: Layer) -> list[Any]:
@@ -112,33 +116,25 @@ def _call(layer: Layer) -> list[Any]:
     }[layer.kind]
 
 
-def _describe(model: Network) -> dict[str, Any]:
-    manifest = model.manifest
-    return {
-        "id": manifest.id if manifest else model.arch,
-        "arch": model.arch,
-        "overrides": overrides_of(model),
-        "activation": dataclasses.asdict(model.activation),
-        "preprocess": dataclasses.asdict(model.preprocess) if model.preprocess else None,
-        "classes": list(model.classes),
-        "licence": manifest.licence if manifest else None,
-        "data_terms": manifest.data_terms if manifest else None,
-        "metrics": manifest.metrics if manifest else {},
-    }
-
-
 @contextlib.contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it at the end and removed on failure."""
+    """A temporary path beside `path`, renamed to it at the end and removed on failure.
+
+    Raises:
+      ExportError: `path` exists, or cannot be written.
+    """
     if path.exists() or path.is_symlink():
         raise ExportError(f"{path} exists; remove it or give another --out")
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.rename(temporary, path)
+    except OSError as error:
+        kind = FullDiskError if error.errno in FULL_DISK else ExportError
+        raise kind(f"{path} cannot be written ({error.strerror or error}); give --out") from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        elif temporary.exists():
+            temporary.unlink()

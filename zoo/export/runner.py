@@ -25,7 +25,7 @@ _FORMULAS = {
     "leaky_relu": "nn.functional.leaky_relu(x, {slope!r})",
 }
 
-_TEXT = '''"""{id} in PyTorch: python run.py, or: from run import logits."""
+_TEXT = '''"""{id} in PyTorch: from run import about, logits, network."""
 import json, pathlib, torch
 from safetensors import safe_open
 from torch import nn
@@ -44,17 +44,13 @@ with safe_open(pathlib.Path(__file__).with_name("{weights}"), "pt") as file:
     about = json.loads(file.metadata()["weight"])
     state = {{name: file.get_tensor(name) for name in file.keys()}}
 make = lambda kind, *args: (globals().get(kind) or getattr(nn, kind))(*args)
-network = nn.Sequential(*(make(*layer) for layer in about["layers"])).eval()
+network = nn.Sequential(*(make(*layer) for layer in about["layers"])).requires_grad_(False)
 network.load_state_dict(state)
 
-@torch.no_grad()
 def logits(images):
     """uint8 [n, channel, height, width], resized as about["preprocess"] says -> [n, classes]."""
-    mean, std = (torch.tensor(about["preprocess"][k]).view(1, -1, 1, 1) for k in ("mean", "std"))
+    mean, std = (torch.tensor(about["preprocess"][k]).view(-1, 1, 1) for k in ("mean", "std"))
     return network((images / 255 - mean) / std)
-
-if __name__ == "__main__":
-    print(network, about["classes"], about["preprocess"], sep="\\n")
 '''
 
 

@@ -30,6 +30,7 @@ class Network(nnx.Module):
       arch: the id under which the registry built it, or "".
       shaping: the method that solved the activation, or None.
       preprocess, classes, manifest: what belongs to pretrained weights; set when they are loaded.
+      load_report: in what it differs from those weights, where it was adapted; or None.
     """
 
     config: Any
@@ -40,6 +41,7 @@ class Network(nnx.Module):
     preprocess: Any = None
     classes: tuple[str, ...] = ()
     manifest: Any = None
+    load_report: Any = None
 
     def feature_maps(self, images: jax.Array) -> list[jax.Array]:
         """Outputs of the stages, finest first, before the last activation.

@@ -15,6 +15,7 @@ from zoo.models.resnet import ResNet
 from zoo.models.resnet_config import BASIC_DEPTHS, BLOCKS_PER_STAGE, ResNetConfig
 from zoo.naming import natural_order
 from zoo.shaping import DKS, EOC, TAT, KernelGraph, ShapedActivation, kernel_graph
+from zoo.shaping.solved import solve_once
 
 Shaping = DKS | TAT | EOC
 
@@ -124,7 +125,7 @@ def graph_of(model: Network) -> KernelGraph:
 def _solve(network: Callable[..., Network], config: Any, shaping: Shaping) -> ShapedActivation:
     """The activation that meets `shaping`'s conditions in this network."""
     model = nnx.eval_shape(lambda: network(config, shaping.unsolved, rngs=nnx.Rngs(0)))
-    return shaping.solve(graph_of(model))
+    return solve_once(shaping, graph_of(model))
 
 
 def _lookup(id: str) -> Entry:

@@ -5,11 +5,14 @@ of the shortcut is left: a plain chain of activation and convolution. Without a 
 branch(x) + shortcut(x), the ordinary ResNet-V2 (arXiv 1603.05027) when batches are normalised too.
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.extend.core import Primitive
 
 from zoo.models.layers import INITIALIZERS, BatchNorm, Conv, Dense, max_pool
 from zoo.models.network import FeatureInfo, Network
@@ -112,7 +115,7 @@ class Stage(nnx.Module):
             x = block(x)
             return x, nnx.state(block, nnx.BatchStat if in_training(block) else nnx.Nothing())
 
-        return jax.checkpoint(run) if self.remat else run
+        return _REMAT[self.remat](run)
 
 
 class ResNet(Network):
@@ -199,3 +202,15 @@ def _norm(config: ResNetConfig, channels: int, rngs: nnx.Rngs) -> Callable[[jax.
 
 def _identity(x: jax.Array) -> jax.Array:
     return x
+
+
+def _is_product(primitive: Primitive, *_: Any, **__: Any) -> bool:
+    return primitive.name in ("conv_general_dilated", "dot_general")
+
+
+# By name: how a block is wrapped so that its backward pass computes some values again.
+_REMAT: dict[str, Callable[[Any], Any]] = {
+    "none": lambda run: run,
+    "activations": functools.partial(jax.checkpoint, policy=_is_product),
+    "blocks": jax.checkpoint,
+}

@@ -1,4 +1,4 @@
-"""`shape`: any NNX module with marked activations -> the same module, solved and re-initialised."""
+"""`shape`: a module with marked activations -> the same module, solved and re-initialised."""
 
 import dataclasses
 import functools
@@ -8,35 +8,48 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import linen, nnx
 
 from zoo.models.layers import scaled_uniform_orthogonal
+from zoo.models.marked import Solutions, applied, check_replaced, with_activations
 from zoo.models.network import Network
-from zoo.shaping import DKS, EOC, TAT, NotShapableError, ShapedActivation, kernel_graph
+from zoo.shaping import ACTIVATIONS, DKS, EOC, TAT, KernelGraph, NotShapableError, kernel_graph
 from zoo.shaping.roles import Role, RoleError, weight_roles
-from zoo.shaping.trace import trace
-from zoo.shaping.walk import nested_jaxpr
+from zoo.shaping.solved import solve_once
+from zoo.shaping.trace import is_array, trace
+
+Method = DKS | TAT | EOC
+
+_USE_BRIDGE = "pass nnx.bridge.ToNNX(module, rngs=nnx.Rngs(0)).lazy_init(input)"
+_USE_SOLVE = (
+    "solve the activation by method.solve(zoo.kernel_graph(function, shape)) and set the weights "
+    "yourself"
+)
 
 
 def shape(
-    module: nnx.Module,
-    method: DKS | TAT | EOC,
+    module: Any,
+    method: Method,
     *example_shapes: tuple[int, ...],
+    per_kind: bool = False,
     seed: int = 0,
     dtype: Any = jnp.float32,
 ) -> Any:
     """A shaped copy of `module`; the original is not changed.
 
     Every `ShapedActivation` held by the module or its parts is replaced by the one that `method`
-    solves for the traced forward pass. Weights begin as the theory asks, by how the forward pass
-    uses them: scaled uniform orthogonal matrices for dense layers, the same in the centre tap of
-    convolutions (one matrix per group), zeros for what is added. Parameters the forward pass does
-    not use and all other state are copied.
+    solves for the traced forward pass; with `per_kind`, by one for each kind that the network has
+    (all meet the same conditions, so they mix). Weights begin as the theory asks, by how the
+    forward pass uses them: scaled uniform orthogonal matrices for dense layers, the same in the
+    centre tap of convolutions (one matrix per group), zeros for what is added. Parameters that the
+    forward pass does not use and all other state are copied.
 
     Args:
-      module: concrete, or abstract (`nnx.eval_shape`): its weights become concrete.
+      module: an NNX module or a callable pytree, such as an Equinox module; concrete, or abstract
+        (`nnx.eval_shape`): its weights become concrete.
       method: such as `DKS("softplus")` or `TAT("leaky_relu", eta=0.9)`.
       *example_shapes: shape of each input, batch axis included.
+      per_kind: keep tanh a tanh and softplus a softplus, instead of `method.activation` for all.
       seed: of the weights.
       dtype: of the inputs.
 
@@ -58,103 +71,86 @@ def shape(
 
     Source: Martens et al. 2021, arXiv 2110.01765; Zhang et al. 2022, arXiv 2203.08120.
     """
-    if not isinstance(module, nnx.Module):
+    if not isinstance(module, nnx.Module) and (_is_leaf(module) or not callable(module)):
         raise NotShapableError(
-            f"shape takes an NNX module, got {type(module).__name__}; for other networks solve "
-            "the activation with method.solve(zoo.kernel_graph(function, shape)) and set the "
-            "weights yourself"
+            f"shape takes an NNX module or a callable pytree, got {type(module).__name__}; "
+            + (_USE_BRIDGE if isinstance(module, linen.Module) else _USE_SOLVE)
         )
-    solved = method.solve(kernel_graph(module, *example_shapes, dtype=dtype))
-    shaped = nnx.clone(module)
-    _replace(shaped, solved, set())
+    kinds = {one.phi for one in applied(trace(module, example_shapes, dtype).jaxpr)}
+    graph = kernel_graph(module, *example_shapes, dtype=dtype)
+    if per_kind:
+        solutions = _solutions(method, graph, kinds)
+    else:
+        solutions = dict.fromkeys(ACTIVATIONS, solve_once(method, graph))
+    shaped = with_activations(module, solutions)
     closed = trace(shaped, example_shapes, dtype)
-    _check_replaced(closed, solved)
-    _initialise(shaped, closed, len(example_shapes), seed)
+    check_replaced(closed.jaxpr, solutions)
+    shaped = _initialised(shaped, closed, len(example_shapes), seed)
     if isinstance(shaped, Network):
         shaped.shaping = method
     return shaped
 
 
-def reinitialise(module: nnx.Module, *example_shapes: tuple[int, ...], seed: int = 0) -> Any:
+def reinitialise(module: Any, *example_shapes: tuple[int, ...], seed: int = 0) -> Any:
     """A copy of `module` whose weights begin anew as `shape` begins them; activations are kept.
 
     Raises:
       NotShapableError: for a weight that the forward pass uses in a way that leaves open how it
         should begin.
     """
-    fresh = nnx.clone(module)
-    _initialise(fresh, trace(fresh, example_shapes, jnp.float32), len(example_shapes), seed)
-    return fresh
+    fresh = nnx.clone(module) if isinstance(module, nnx.Module) else module
+    closed = trace(fresh, example_shapes, jnp.float32)
+    return _initialised(fresh, closed, len(example_shapes), seed)
 
 
-def _replace(value: Any, solved: ShapedActivation, seen: set[int]) -> Any:
-    """`value` with its activations replaced: modules in place, containers anew where needed."""
-    if isinstance(value, ShapedActivation):
-        return solved
-    if isinstance(value, nnx.Module | nnx.Pytree):
-        if id(value) not in seen:
-            seen.add(id(value))
-            for name, old in list(vars(value).items()):
-                new = _replace(old, solved, seen)
-                if new is not old:
-                    setattr(value, name, new)
-        return value
-    if isinstance(value, dict):
-        new = {key: _replace(item, solved, seen) for key, item in value.items()}
-        return new if any(new[key] is not value[key] for key in value) else value
-    if isinstance(value, list | tuple):
-        items = [_replace(item, solved, seen) for item in value]
-        if all(new is old for new, old in zip(items, value, strict=True)):
-            return value
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _replace_fields(value, solved, seen)
-    return value
+def _is_leaf(module: Any) -> bool:
+    return jax.tree_util.treedef_is_leaf(jax.tree.structure(module))
 
 
-def _replace_fields(record: Any, solved: ShapedActivation, seen: set[int]) -> Any:
-    names = [field.name for field in dataclasses.fields(record) if field.init]
-    pairs = [(name, getattr(record, name, None)) for name in names]
-    new = {name: _replace(value, solved, seen) for name, value in pairs}
-    changed = {name: new[name] for name, old in pairs if new[name] is not old}
-    return dataclasses.replace(record, **changed) if changed else record
-
-
-def _check_replaced(closed: Any, solved: ShapedActivation) -> None:
-    others = sorted({one.phi for one in _applied(closed.jaxpr) if one != solved})
-    if others:
+def _solutions(method: Method, graph: KernelGraph, kinds: set[str]) -> Solutions:
+    """One activation for each kind."""
+    if isinstance(method, TAT) and "leaky_relu" in kinds and len(kinds) > 1:
+        others = ", ".join(sorted(kinds - {"leaky_relu"}))
         raise NotShapableError(
-            f"the network applies {', '.join(others)} from outside its modules, where it cannot be "
-            "replaced; keep it as an attribute, as in self.activation = zoo.ShapedActivation(...)"
+            f"the network applies leaky_relu and {others}, which TAT shapes by different targets "
+            "(eta and tau); use one of them throughout, or DKS for both"
         )
+    return {
+        phi: solve_once(dataclasses.replace(method, activation=phi), graph) for phi in sorted(kinds)
+    }
 
 
-def _applied(jaxpr: Any) -> set[ShapedActivation]:
-    found: set[ShapedActivation] = set()
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "shaped_activation":
-            found.add(eqn.params["activation"])
-        nested = nested_jaxpr(eqn)
-        found |= _applied(getattr(nested, "jaxpr", nested)) if nested is not None else set()
-    return found
+def _initialised(module: Any, closed: Any, num_inputs: int, seed: int) -> Any:
+    """`module` with its weights begun anew."""
+    if isinstance(module, nnx.Module):
+        flat = nnx.to_flat_state(nnx.state(module, nnx.Param))
+        leaves = [(".".join(map(str, path)), one.get_value()) for path, one in flat]
+        begun = zip(flat, _begun(leaves, closed, num_inputs, seed), strict=True)
+        nnx.update(module, nnx.from_flat_state([(path, leaf) for (path, _), leaf in begun]))
+        return module
+    with_names, structure = jax.tree_util.tree_flatten_with_path(module)
+    leaves = [(_name(path), leaf) for path, leaf in with_names if is_array(leaf)]
+    arrays = iter(_begun(leaves, closed, num_inputs, seed))
+    filled = [next(arrays) if is_array(leaf) else leaf for _, leaf in with_names]
+    return jax.tree.unflatten(structure, filled)
 
 
-def _initialise(module: nnx.Module, closed: Any, num_inputs: int, seed: int) -> None:
-    flat = nnx.to_flat_state(nnx.state(module, nnx.Param))
-    paths = [path for path, _ in flat]
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path).lstrip(".")
+
+
+def _begun(leaves: list[tuple[str, Any]], closed: Any, num_inputs: int, seed: int) -> list[Any]:
+    """The leaves, given by name, with initial values where the forward pass uses them."""
     try:
-        roles = weight_roles(closed, len(paths), num_inputs)
+        roles = weight_roles(closed, len(leaves), num_inputs)
     except RoleError as error:
-        name = ".".join(map(str, paths[error.weight]))
+        name = leaves[error.weight][0]
         raise NotShapableError(f"the parameter {name} {error}") from None
     key = jax.random.key(seed)
-    values = []
-    for i, (path, variable) in enumerate(flat):
-        leaf = variable.get_value()
-        if i in roles:
-            name = ".".join(map(str, path))
-            values.append((path, _initial(name, leaf, roles[i], jax.random.fold_in(key, i))))
-    nnx.update(module, nnx.from_flat_state(values))
+    return [
+        _initial(name, leaf, roles[i], jax.random.fold_in(key, i)) if i in roles else leaf
+        for i, (name, leaf) in enumerate(leaves)
+    ]
 
 
 def _initial(name: str, leaf: Any, role: Role, key: jax.Array) -> jax.Array:

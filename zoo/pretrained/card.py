@@ -8,19 +8,20 @@ from typing import Any
 from zoo.pretrained.manifest import Manifest
 
 
-def render_card(manifest: Manifest, comparison: str = "") -> str:
+def render_card(manifest: Manifest, comparison: str = "", source: str | None = None) -> str:
     """`card.md`: every number comes from the manifest.
 
     Args:
       manifest: of the weight.
       comparison: Markdown that sets the weight beside others, for instance from `read_comparison`.
+      source: under which name it is loaded; None: its id.
     """
     sections = [
         _head(manifest),
         f"# {manifest.id}\n\n{_summary(manifest)}",
-        f"## Accuracy\n\n{_accuracy(manifest)}",
+        f"## Accuracy\n\n{_accuracy(manifest)}" if manifest.metrics else "",
         f"## Comparison\n\n{comparison.strip()}" if comparison.strip() else "",
-        f"## Use\n\n{_use(manifest)}",
+        f"## Use\n\n{_use(source or manifest.id)}",
         f"## Training\n\n{_training(manifest)}",
         f"## Limits\n\n{_limits(manifest)}",
     ]
@@ -52,9 +53,11 @@ def _head(manifest: Manifest) -> str:
     lines = [
         f"license: {manifest.licence.lower()}",
         "library_name: flax-vanilla-zoo",
+        "pipeline_tag: image-classification",
         "tags: [image-classification, flax, jax]",
-        f"datasets: [{', '.join(manifest.metrics)}]",
     ]
+    if manifest.metrics:
+        lines.append(f"datasets: [{', '.join(manifest.metrics)}]")
     return "\n".join(["---", *lines, "---"])
 
 
@@ -94,17 +97,17 @@ def _accuracy(manifest: Manifest) -> str:
     return table(header, rows) + repeat
 
 
-def _use(manifest: Manifest) -> str:
+def _use(source: str) -> str:
     return f"""```python
 import zoo
 
-model = zoo.load_pretrained("{manifest.id}")
+model = zoo.load_pretrained("{source}")
 zoo.predict(model, ["image.png"])
 ```
 
 ```
-zoo predict {manifest.id} image.png
-zoo finetune {manifest.id} --data folder:PATH --workdir DIR
+zoo predict {source} image.png
+zoo finetune {source} --data folder:PATH --workdir DIR
 ```"""
 
 
@@ -114,7 +117,14 @@ def _training(manifest: Manifest) -> str:
     return "\n".join(f"- {line}" for line in [*lines, f"written {manifest.created}"])
 
 
-_RECIPE = {"command": "command", "hardware": "hardware", "steps": "steps", "commit": "commit"}
+_RECIPE = {
+    "command": "command",
+    "hardware": "hardware",
+    "steps": "steps",
+    "commit": "commit",
+    "stored_as": "weights stored as",
+    "evidence": "evidence in checkpoints/",
+}
 
 
 def _limits(manifest: Manifest) -> str:
@@ -124,7 +134,9 @@ def _limits(manifest: Manifest) -> str:
         if "standard_error" in m
     ]
     lines = [
-        "one training run; its last step is published, not the best one on the test split",
+        "one training run; its last step is published, not the best one on the test split"
+        if manifest.recipe
+        else "",
         f"standard error of top-1 over the choice of test images alone: {', '.join(errors)}"
         if errors
         else "",

@@ -17,6 +17,7 @@ from zoo.transfer import (
     OFFLINE_VARIABLE,
     Digest,
     DownloadError,
+    OutOfSpaceError,
     ProgressBar,
     TransferProblem,
     fetch,
@@ -170,7 +171,7 @@ def _remove_irregular(whole: Path) -> None:
 def _require_space(staging: Path, id: str, needed: int) -> None:
     free = shutil.disk_usage(staging).free
     if needed and free < needed + _MARGIN_BYTES:
-        raise DownloadError(
+        raise OutOfSpaceError(
             f"{id} needs {needed:,} bytes and a margin of {_MARGIN_BYTES:,}, {staging.parents[1]} "
             f"has {free:,} free; free some or set ZOO_CACHE to another folder"
         )

@@ -3,8 +3,6 @@
 Nothing is solved: the activation's constants come with the weights.
 """
 
-import dataclasses
-import functools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,40 +10,33 @@ from typing import Any, Literal
 
 import jax
 
-from zoo.checkpoint import load_weights, read_checkpoint, read_record
+from zoo.checkpoint import load_single_file, load_weights, read_checkpoint, read_record
 from zoo.complexity import count_params
 from zoo.data import Preprocessing
-from zoo.models import Network, Params, create_model, merge, overrides_of, split
-from zoo.pretrained.manifest import MANIFEST, WEIGHTS, Manifest
-from zoo.pretrained.sources import FOLDER_PREFIX, is_address, locate
+from zoo.models import Network, Params, create_model, merge, split
+from zoo.pretrained.adapting import adapt
+from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest
+from zoo.pretrained.sources import (
+    FOLDER_PREFIX,
+    is_address,
+    locate,
+    manifest_of_file,
+    single_file,
+)
 from zoo.pretrained.strict_json import ManifestError
 from zoo.shaping import ShapedActivation
 
 _log = logging.getLogger("zoo.pretrained")
-_HEAD = "head."
 MODEL_RECORD = "model"
 _MODEL_FIELDS = ("arch", "overrides", "activation", "preprocess", "classes")
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadReport:
-    """Which parameters came from the weights and which are newly initialised."""
-
-    source: str
-    kept: tuple[str, ...]
-    new: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return (
-            f"{self.source}: {len(self.kept)} parameters kept; newly initialised, to be trained "
-            f"before evaluation: {', '.join(self.new)}"
-        )
 
 
 def load_pretrained(
     source: str | Path,
     *,
     num_classes: int | None = None,
+    in_channels: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     step: int | Literal["best"] | None = None,
     seed: int = 0,
 ) -> Network:
@@ -56,12 +47,15 @@ def load_pretrained(
 
     Args:
       source: `arch.tag`; `arch` if it has one tag only; `dir:PATH`, the folder of a published
-        weight; the same on a server, `https://HOST/PATH` or `hf:ORG/NAME@REVISION`; or the
-        directory of a training run. What is not on this machine is downloaded into the cache, and
-        no connection is opened for what is.
-      num_classes: another number replaces the head by a new one, which a line of the log says;
-        `evaluate` refuses such a model until its `classes` are set.
-      step: of a training run: a number, "best", or None for the newest.
+        weight or of `zoo export --format huggingface`; the same on a server, `https://HOST/PATH`
+        or `hf:ORG/NAME@REVISION`; `FILE.safetensors`, which `zoo export` wrote; or the directory
+        of a training run. What is not on this machine is downloaded into the cache, and no
+        connection is opened for what is.
+      num_classes, in_channels, image_size: where they differ from the weight's, the network is
+        adapted (`adapt`), and a line of the log says what was kept, adapted and newly initialised;
+        `evaluate` refuses a network with a new head until its `classes` are set.
+      step: of a training run: a number, "best", or None for the one that `checkpoint.served` of
+        its configuration names, the newest unless it says "best".
       seed: of a new head.
 
     Raises:
@@ -69,43 +63,23 @@ def load_pretrained(
       ManifestError: for a manifest that is damaged, newer, or describes no model.
       CheckpointError: for files that are not the published ones or do not fit the model.
       DownloadError: for a weight that is not on this machine and cannot be downloaded.
+      ValueError: for a number of classes, channels or pixels that the network cannot have.
     """
     text = str(source)
-    run = _run_folder(text)
+    file = single_file(text)
+    run = _run_folder(text) if file is None else None
     if run is not None:
         model = load_run(run, step)
     elif step is not None:
         raise ValueError(f"step={step!r} belongs to training runs; {text} is a published weight")
     else:
-        model = _load_published(text)
-    if num_classes is None or num_classes == model.config.num_classes:
-        return model
-    model, report = replace_head(model, num_classes, seed=seed)
-    _log.warning("%s", report)
-    return model
-
-
-def replace_head(model: Network, num_classes: int, *, seed: int = 0) -> tuple[Network, LoadReport]:
-    """The same network with a new head for `num_classes` classes, and what was kept.
-
-    `preprocess` and `manifest` stay; `classes` become empty.
-    """
-    options = {**overrides_of(model), "num_classes": num_classes, "activation": model.activation}
-    build = functools.partial(create_model, model.arch, **options)
-    graphdef, names = split(build(abstract=True))
-
-    def fresh_head() -> Params:
-        params = split(build(seed=seed))[1]
-        return {name: params[name] for name in params if name.startswith(_HEAD)}
-
-    # Under jit the compiler drops the initial weights of all other layers.
-    new = jax.jit(fresh_head)()
-    old = split(model)[1]
-    kept = tuple(name for name in names if name not in new)
-    merged = merge(graphdef, {**{name: old[name] for name in kept}, **new})
-    merged.preprocess, merged.manifest = model.preprocess, model.manifest
-    source = model.manifest.id if model.manifest else model.arch
-    return merged, LoadReport(source, kept, tuple(sorted(new)))
+        model = _load_published(text) if file is None else load_file(file)
+    adapted = adapt(
+        model, num_classes=num_classes, in_channels=in_channels, image_size=image_size, seed=seed
+    )
+    if adapted is not model:
+        _log.warning("%s", adapted.load_report)
+    return adapted
 
 
 def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
@@ -115,6 +89,7 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
       CheckpointError: if the run holds no intact step.
       ManifestError: if a step does not describe its model.
     """
+    step = served_step(run) if step is None else step
     parameters = read_record(run, step).parameters
     restored = read_checkpoint(run, _nested_abstract(parameters), step)
     where = f"step {restored.step} of {run}"
@@ -123,6 +98,23 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
         raise ManifestError(f"{where} does not say which model it holds; train it again")
     params = restored.state.get("ema") or restored.state["params"]
     return _build(where, about, lambda abstract: params)
+
+
+def load_file(path: Path) -> Network:
+    """The model in one safetensors file of `zoo export`.
+
+    Raises:
+      CheckpointError: no such file, a damaged or a foreign one.
+      ManifestError: it describes no model of this version.
+    """
+    manifest = manifest_of_file(path)
+    return _described(path, manifest, lambda abstract: load_single_file(path, abstract))
+
+
+def served_step(run: str | Path) -> Literal["best"] | None:
+    """Which step a run directory stands for: "best", or None for the newest."""
+    config = read_record(run).record.get("config", {})
+    return "best" if config.get("checkpoint", {}).get("served") == "best" else None
 
 
 def _run_folder(text: str) -> Path | None:
@@ -140,9 +132,21 @@ def _run_folder(text: str) -> Path | None:
 
 def _load_published(text: str) -> Network:
     folder, manifest = locate(text)
+    single = folder / SINGLE_FILE
+
+    def read(abstract: Any) -> Params:
+        if SINGLE_FILE in manifest.files:
+            return load_single_file(single, abstract)
+        # Weights may be stored in fewer bits than they are used in.
+        return load_weights(folder / WEIGHTS, abstract, cast=True)
+
+    return _described(folder, manifest, read)
+
+
+def _described(where: Path, manifest: Manifest, read: Callable[[Any], Params]) -> Network:
     about = {name: getattr(manifest, name) for name in _MODEL_FIELDS}
-    model = _build(str(folder), about, lambda abstract: load_weights(folder / WEIGHTS, abstract))
-    _check(model, manifest, folder)
+    model = _build(str(where), about, read)
+    _check(model, manifest, where)
     model.manifest = manifest
     return model
 

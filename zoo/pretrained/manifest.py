@@ -20,6 +20,8 @@ from zoo.pretrained.strict_json import (
 MANIFEST = "manifest.json"
 CARD = "card.md"
 WEIGHTS = "weights"
+SINGLE_FILE = "model.safetensors"
+_NOT_IN_A_FILE = ("files", "releases")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Manifest:
       data_terms: terms of the training data, one sentence.
       versions: library -> version it was made with.
       created: time of writing, ISO 8601.
+      releases: form, such as safetensors -> {"file", "bytes", "sha256"} and, where it is served,
+        "url": the same weight in another form, outside this folder.
 
     Raises:
       ManifestError: naming the first field that does not hold what it should.
@@ -69,6 +73,7 @@ class Manifest:
     data_terms: str
     versions: dict[str, str]
     created: str
+    releases: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, problem_of in FIELD_CHECKS.items():
@@ -90,7 +95,14 @@ class Manifest:
     def to_json(self) -> str:
         """The text of `manifest.json`: sorted keys, one final newline."""
         values = dataclasses.asdict(self)
+        if not self.releases:
+            del values["releases"]
         return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    def without_files(self) -> dict[str, Any]:
+        """What a single file with the weights says about them: it cannot hold its own digest."""
+        values = dataclasses.asdict(self)
+        return {name: values[name] for name in values if name not in _NOT_IN_A_FILE}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -109,8 +121,17 @@ def parse_manifest(raw: bytes, where: str | Path) -> Manifest:
     Raises:
       ManifestError: as `read_manifest`.
     """
-    values = parse_object(raw, where)
+    return manifest_of(parse_object(raw, where), where)
+
+
+def manifest_of(values: dict[str, Any], where: str | Path) -> Manifest:
+    """The manifest with these fields, which came from `where`.
+
+    Raises:
+      ManifestError: as `read_manifest`.
+    """
     check_version(values, FORMAT_VERSION, where)
+    values = {"releases": {}, **values}
     missing = [name for name in FIELD_CHECKS if name not in values]
     if missing:
         raise ManifestError(f"{where}: fields missing: {', '.join(missing)}; fetch it again")

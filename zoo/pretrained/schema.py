@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zoo.pretrained.strict_json import MAX_INTEGER
+from zoo.transfer import url_problem
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 2**40
@@ -129,6 +130,21 @@ def _files(value: Any) -> str:
     return ""
 
 
+def _releases(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "is not an object: form -> file, bytes, sha256"
+    for form, entry in value.items():
+        if not isinstance(entry, dict) or "/" in str(entry.get("file")):
+            return f"entry {_short(form)} names no file"
+        digest = {key: entry[key] for key in entry if key not in ("file", "url")}
+        problem = file_name_problem(entry.get("file")) or digest_problem(digest)
+        if not problem and "url" in entry:
+            problem = url_problem(entry["url"]) if isinstance(entry["url"], str) else "has no url"
+        if problem:
+            return f"entry {_short(form)} {problem}"
+    return ""
+
+
 def _versions(value: Any) -> str:
     texts = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
     return "" if texts else "is not an object: library -> version"
@@ -158,4 +174,5 @@ FIELD_CHECKS: dict[str, Callable[[Any], str]] = {
     "data_terms": _text,
     "versions": _versions,
     "created": _text,
+    "releases": _releases,
 }

@@ -1,7 +1,7 @@
 """What the name of a weight means, and its folder on this machine, verified.
 
 arch.tag              listed in the index; beside it, in the cache, or downloaded
-dir:PATH              the folder of a published weight
+dir:PATH              the folder of a published weight; FILE.safetensors is `single_file`
 https://HOST/PATH     the same on a server; #sha256=HEX at the end pins its manifest
 hf:ORG/NAME@REVISION  the same in a repository of Hugging Face's hub
 """
@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from zoo.checkpoint import verify_files
+from zoo.checkpoint import file_digest, read_about, verify_files
 from zoo.pretrained.cache import Pin
 from zoo.pretrained.download import obtain, read_remote, require_fetchable
 from zoo.pretrained.index import (
@@ -23,10 +23,17 @@ from zoo.pretrained.index import (
     find,
     parse_index,
 )
-from zoo.pretrained.manifest import MANIFEST, Manifest, parse_manifest, read_manifest
+from zoo.pretrained.manifest import (
+    MANIFEST,
+    SINGLE_FILE,
+    Manifest,
+    manifest_of,
+    parse_manifest,
+    read_manifest,
+)
 from zoo.pretrained.origins import read_origin, write_origin
 from zoo.pretrained.schema import is_id
-from zoo.pretrained.strict_json import ManifestError
+from zoo.pretrained.strict_json import ManifestError, parse_object
 from zoo.transfer import DownloadError, storage_error, url_problem
 
 FOLDER_PREFIX, HUB_PREFIX = "dir:", "hf:"
@@ -60,7 +67,7 @@ def locate(text: str) -> tuple[Path, Manifest]:
         folder = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
         manifest = read_manifest(folder)
         own = digest_of((folder / MANIFEST).read_bytes())
-        verify_files(folder, {**manifest.files, MANIFEST: own})
+        verify_files(folder, {**manifest.files, MANIFEST: own}, besides=_of_tools(folder, manifest))
         return folder, manifest
     if is_address(text):
         return _locate_address(text)
@@ -71,6 +78,30 @@ def locate(text: str) -> tuple[Path, Manifest]:
             raise
         return _locate_elsewhere(text)
     return _locate_entry(id, entry)
+
+
+def single_file(text: str) -> Path | None:
+    """The safetensors file that `text` means, or that is all there is of a weight's folder."""
+    if is_address(text):
+        return None
+    path = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
+    if path.suffix == Path(SINGLE_FILE).suffix:
+        return path
+    alone = path / SINGLE_FILE
+    is_alone = text.startswith(FOLDER_PREFIX) and not (path / MANIFEST).exists()
+    return alone if is_alone and alone.is_file() else None
+
+
+def manifest_of_file(path: Path) -> Manifest:
+    """The manifest in a safetensors file of `zoo export`; its `files` lists that file.
+
+    Raises:
+      CheckpointError: no such file, a damaged or a foreign one.
+      ManifestError: it is of another version, or damaged.
+    """
+    values = parse_object(read_about(path).encode(), path)
+    files = {f"{values.get('id')}.safetensors": file_digest(path.resolve())}
+    return manifest_of({**values, "files": files}, path)
 
 
 def present(name: str) -> Path | None:
@@ -95,6 +126,34 @@ def base_urls() -> tuple[str, ...]:
         if problem := url_problem(base):
             raise ValueError(f"{URL_VARIABLE}: {base!r} {problem}; give https addresses")
     return bases
+
+
+def _of_tools(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Hidden files, such as git and the hub's own client leave beside a single weights file.
+
+    Orbax looks at every file of its folder, so beside its files there may be none.
+    """
+    if SINGLE_FILE not in manifest.files:
+        return ()
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    return tuple(path.as_posix() for path in paths if path.parts[0].startswith("."))
+
+
+def hub_repository(address: str) -> tuple[str, str]:
+    """ORG/NAME and the revision that `hf:ORG/NAME@REVISION` means; "main" where it names none.
+
+    Raises:
+      UnknownWeightError: if it has another form.
+    """
+    name = _HUB_NAME.fullmatch(address.removeprefix(HUB_PREFIX))
+    if name is None or not address.startswith(HUB_PREFIX):
+        raise UnknownWeightError(f"{address!r} names no repository; write hf:ORG/NAME@REVISION")
+    return name[1], name[2] or "main"
+
+
+def hub_url() -> str:
+    """Address of the hub: HF_ENDPOINT, else Hugging Face's own."""
+    return (os.environ.get(HUB_VARIABLE) or _HUB).rstrip("/")
 
 
 def _locate_entry(id: str, entry: IndexEntry) -> tuple[Path, Manifest]:
@@ -155,11 +214,8 @@ def _locate_address(text: str) -> tuple[Path, Manifest]:
 
 def _url_of(address: str) -> str:
     if address.startswith(HUB_PREFIX):
-        name = _HUB_NAME.fullmatch(address.removeprefix(HUB_PREFIX))
-        if name is None:
-            raise UnknownWeightError(f"{address!r} names no repository; write hf:ORG/NAME@REVISION")
-        hub = os.environ.get(HUB_VARIABLE) or _HUB
-        address = f"{hub.rstrip('/')}/{name[1]}/resolve/{quote(name[2] or 'main', safe='')}"
+        repository, revision = hub_repository(address)
+        address = f"{hub_url()}/{repository}/resolve/{quote(revision, safe='')}"
     problem = url_problem(address)
     if not problem and ("?" in address or "#" in address):
         problem = "has a query or fragment; only #sha256= and 64 hexadecimal digits may follow"

@@ -13,7 +13,8 @@ from typing import Any
 from zoo.checkpoint import file_digests, save_weights
 from zoo.complexity import count_macs, count_params
 from zoo.models import Network, Params, graph_of, overrides_of, split
-from zoo.pretrained.manifest import CARD, MANIFEST, WEIGHTS, Manifest
+from zoo.pretrained.index import digest_of
+from zoo.pretrained.manifest import CARD, MANIFEST, WEIGHTS, Manifest, read_manifest
 from zoo.pretrained.schema import FORMAT_VERSION, is_id
 
 DISTRIBUTIONS = (
@@ -72,7 +73,7 @@ def write_pretrained(
             licence=licence,
             data_terms=data_terms,
             versions=library_versions(),
-            created=created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            created=created or _now(),
         )
         texts = dict(extra_files or {})
         if card is not None:
@@ -84,6 +85,44 @@ def write_pretrained(
         os.chmod(whole, 0o755)
         shutil.move(whole, folder)
     return manifest
+
+
+def record_of(model: Network, tag: str = "unpublished") -> dict[str, Any]:
+    """What a file with the weights of `model` says about them: a manifest without its `files`.
+
+    Of a published weight that is its own manifest; of other networks, also of adapted ones, what
+    follows from the model, no metrics, and that licence and terms are unknown.
+
+    Raises:
+      ValueError: if the model lacks preprocessing or classes.
+    """
+    if model.manifest is not None and model.load_report is None:
+        return model.manifest.without_files()
+    if model.preprocess is None or not model.classes:
+        raise ValueError("set model.preprocess and model.classes: a weight is useless without")
+    return {
+        **describe(model),
+        "id": f"{model.arch}.{tag}",
+        "metrics": {},
+        "recipe": {},
+        "licence": "unknown",
+        "data_terms": "data: terms not stated",
+        "versions": library_versions(),
+        "created": _now(),
+    }
+
+
+def rewrite_card(folder: Path, text: str) -> None:
+    """Gives a published weight another card; `write_index` then vouches for it.
+
+    The manifest is replaced last: cut off in between, the folder fails verification and this is
+    called again.
+    """
+    manifest = read_manifest(folder)
+    (folder / CARD).write_bytes(text.encode())
+    files = {**manifest.files, CARD: digest_of(text.encode())}
+    changed = dataclasses.replace(manifest, files=files)
+    (folder / MANIFEST).write_bytes(changed.to_json().encode())
 
 
 def describe(model: Network) -> dict[str, Any]:
@@ -129,6 +168,10 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from zoo.shaping.kernel_maps import (
 )
 from zoo.shaping.methods import DKS, EOC, TAT
 from zoo.shaping.pointwise import UnknownActivationError
+from zoo.shaping.propagation import Kernels, propagate
 from zoo.shaping.refusals import NotShapableError
 from zoo.shaping.targets import UnreachableTargetError
 from zoo.shaping.trace import kernel_graph
@@ -27,6 +28,7 @@ __all__ = [
     "TAT",
     "GraphBuilder",
     "KernelGraph",
+    "Kernels",
     "NotShapableError",
     "ShapedActivation",
     "UnknownActivationError",
@@ -36,6 +38,7 @@ __all__ = [
     "c_slope",
     "kernel_graph",
     "leaky_relu_c_map",
+    "propagate",
     "q_map",
     "q_slope",
     "shaped_activation_p",

@@ -5,7 +5,15 @@ import math
 from collections.abc import Iterable
 
 from zoo.shaping.elementwise import Elementwise
-from zoo.shaping.graph import SQUARES_TOLERANCE, Input, KernelGraph, Mix, Node, Nonlinear
+from zoo.shaping.graph import (
+    SQUARES_TOLERANCE,
+    Input,
+    KernelGraph,
+    Mix,
+    Node,
+    Nonlinear,
+    Product,
+)
 
 
 class GraphBuilder:
@@ -50,6 +58,11 @@ class GraphBuilder:
         node = Mix(sources, tuple(round(shares[source] / total, 12) for source in sources))
         return self._add(node, max(self.depths[source] for source in sources))
 
+    def product(self, sources: Iterable[int]) -> int:
+        """Adds the element-wise product of independent nodes."""
+        ordered = tuple(sorted(sources))
+        return self._add(Product(ordered), max(self.depths[source] for source in ordered))
+
     def graph(self, output: int) -> KernelGraph:
         """The graph that ends in `output`: what leads nowhere is dropped, sequences are merged."""
         readers: dict[int, int] = {output: 1}
@@ -83,4 +96,6 @@ def _renamed(node: Node, names: dict[int, int]) -> Node:
         return dataclasses.replace(node, source=names[node.source])
     if isinstance(node, Mix):
         return Mix(tuple(names[source] for source in node.sources), node.shares)
+    if isinstance(node, Product):
+        return Product(tuple(names[source] for source in node.sources))
     return node

@@ -1,4 +1,4 @@
-"""`KernelGraph`: how nonlinear layers, normalised sums and concatenations are wired.
+"""`KernelGraph`: how nonlinear layers, normalised sums, concatenations and products are wired.
 
 Affine layers, strides, pooling and dropout leave q and c values as they are and do not appear.
 """
@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar
 
@@ -55,7 +56,14 @@ class Mix:
     shares: tuple[float, ...]
 
 
-Node = Input | Nonlinear | Mix
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """Element-wise product of independent signals: q and c values multiply."""
+
+    sources: tuple[int, ...]
+
+
+Node = Input | Nonlinear | Mix | Product
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +99,12 @@ class KernelGraph:
     @property
     def is_chain(self) -> bool:
         """Whether the nonlinear layers are in sequence, without sums and concatenations."""
-        return not any(isinstance(node, Mix) for node in self.nodes)
+        return not any(isinstance(node, Mix | Product) for node in self.nodes)
+
+    @property
+    def has_products(self) -> bool:
+        """Whether signals are multiplied, as in gated units."""
+        return any(isinstance(node, Product) for node in self.nodes)
 
     @functools.cached_property
     def nonlinear_depth(self) -> int:
@@ -119,7 +132,7 @@ class KernelGraph:
         Args:
           x: a float or an array.
           r: the effect of one nonlinear layer: the C map for cosines, y -> s y for slopes,
-            y -> y + k for curvatures.
+            y -> y + k for curvatures. With products only cosines propagate in this way.
         """
         return self._propagate({0: x}, r)[len(self.nodes) - 1]
 
@@ -138,8 +151,15 @@ class KernelGraph:
           subnetworks: "all", or "reference" for the two candidates of the authors' ResNets: the
             whole network, and the summands of one sum fed with x where they part.
 
+        Raises:
+          ValueError: for another rule, or a graph with products.
+
         Source: Martens et al. 2021, section on maximal C map functions; arXiv 2110.01765.
         """
+        if self.has_products:
+            raise ValueError(
+                "the graph holds products, where values do not grow along a path; use evaluate"
+            )
         if subnetworks == "all":
             return max(self._propagate({0: x}, r).values())
         if subnetworks != "reference":
@@ -195,6 +215,8 @@ class KernelGraph:
 def _apply(node: Node, values: list[Any], r: Callable[[Any], Any]) -> Any:
     if isinstance(node, Mix):
         return sum(share * value for share, value in zip(node.shares, values, strict=True))
+    if isinstance(node, Product):
+        return math.prod(values)
     value = values[0]
     for _ in range(node.times if isinstance(node, Nonlinear) else 0):
         value = r(value)
@@ -218,4 +240,6 @@ def _node_from_json(fields: dict[str, Any]) -> Node:
         return Nonlinear(fields["source"], fields["times"])
     if fields["kind"] == "Mix":
         return Mix(tuple(fields["sources"]), tuple(fields["shares"]))
+    if fields["kind"] == "Product":
+        return Product(tuple(fields["sources"]))
     return Input()

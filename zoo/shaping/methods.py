@@ -14,7 +14,7 @@ from zoo.shaping.solve import solve_dks, solve_dks_leaky_relu, solve_dks_relu, s
 from zoo.shaping.targets import (
     UnreachableTargetError,
     advice,
-    check_marked,
+    check_shapable,
     local_curvature,
     local_negative_slope,
     local_slope,
@@ -220,7 +220,7 @@ class EOC:
         self, graph: KernelGraph | int, *, subnetworks: Subnetworks = "all"
     ) -> ShapedActivation:
         """sqrt(2) relu, whatever the graph; NotShapableError for unmarked activations."""
-        check_marked(_as_graph(graph))
+        check_shapable(_as_graph(graph))
         del subnetworks
         return ShapedActivation(self.activation, output_scale=math.sqrt(2))
 

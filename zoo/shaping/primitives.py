@@ -15,7 +15,7 @@ from zoo.shaping.signals import (
     SumError,
     Term,
     Value,
-    joined_layers,
+    mixed,
     normalised,
     single,
 )
@@ -103,7 +103,8 @@ def signal_result(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBu
     """
     signals = [one for one in inputs if isinstance(one, Signal)]
     if name == "shaped_activation":
-        return Signal((Term(builder.nonlinear(_unit(single(signals[0])).node)),))
+        term = _unit(single(signals[0]))
+        return Signal((Term(builder.nonlinear(term.node), drawn=term.drawn),))
     if name in ("add", "sub", "add_any"):
         return _add(name, inputs, builder)
     if name in ("mul", "div", "neg"):
@@ -114,6 +115,11 @@ def signal_result(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBu
         return _affine(name, inputs)
     if name in _MEAN or name in _KEEP:
         return _keep(name, inputs, eqn)
+    if name in ("max", "min"):
+        raise PrimitiveError(
+            f"picks the {name} of several signals, as maxout does, for which there is no kernel "
+            "map; apply an activation to one signal"
+        )
     raise PrimitiveError(f"applies the primitive {name}")
 
 
@@ -138,6 +144,11 @@ def _add(name: str, inputs: Sequence[Value], builder: GraphBuilder) -> Signal:
             f"adds the number {constant.value:.4g} to a signal, which the kernel maps do not see; "
             "remove it, shifts belong to the activation"
         )
+    if constant.value is None and not constant.weights:
+        raise PrimitiveError(
+            "adds numbers that are no weights to a signal, as noise and fixed position codes do; "
+            "remove them, or add them before the first layer"
+        )
     return signals[0]
 
 
@@ -157,11 +168,12 @@ def _scale(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBuilder) 
     if name == "neg":
         inputs, name = [*inputs, Constant(-1.0)], "mul"
     signals = [one for one in inputs if isinstance(one, Signal)]
+    if len(signals) == 2 and name == "mul":
+        return _product(signals, builder)
     if len(signals) == 2:
-        verb = "divides a signal by" if name == "div" else "multiplies a signal by"
         raise PrimitiveError(
-            f"{verb} values computed from the input, as normalisation layers, gates, softmax and "
-            "attention do; remove it"
+            "divides a signal by values computed from the input, as normalisation layers and "
+            "softmax do; remove it"
         )
     if name == "div" and isinstance(inputs[1], Signal):
         raise PrimitiveError("divides by a signal, which is a nonlinearity; remove it")
@@ -169,22 +181,40 @@ def _scale(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBuilder) 
     factor = _number(inputs[position])
     if factor is None:
         many = position < len(eqn.invars) and math.prod(eqn.invars[position].aval.shape) > 1
-        raise PrimitiveError(_unknown_factor(many))
+        raise PrimitiveError(_unknown_factor(many, inputs[position]))
     if name == "div" and factor == 0:
         raise PrimitiveError("divides a signal by 0; divide by another number")
     factor = 1 / factor if name == "div" else factor
     return normalised(signals[0].scaled(factor, eqn.outvars[0].aval.dtype), builder)
 
 
-def _unknown_factor(many: bool) -> str:
+def _product(signals: list[Signal], builder: GraphBuilder) -> Signal:
+    first, second = terms = tuple(single(one) for one in signals)
+    if first.drawn & second.drawn or not (first.drawn or second.drawn):
+        raise PrimitiveError(
+            "multiplies a signal by values that are not independent of it, as normalisation "
+            "layers and attention do; remove it, or let each factor have an affine layer of its own"
+        )
+    node = builder.product(term.node for term in terms)
+    weight = first.weight * second.weight
+    precision = max(first.precision, second.precision)
+    return Signal((Term(node, weight, None, precision, drawn=first.drawn | second.drawn),))
+
+
+def _unknown_factor(many: bool, factor: Value) -> str:
+    if isinstance(factor, Constant) and not factor.weights:
+        return (
+            "multiplies a signal by numbers that are no weights, as dropout in training and masks "
+            "do; trace it in evaluation mode and without masks"
+        )
     if many:
         return (
             "multiplies a signal by a vector of weights, as BatchNorm and LayerScale do; fold it "
             "into the affine layer before it"
         )
     return (
-        "multiplies a signal by a scalar weight whose value is not known while tracing; use a "
-        "Python number"
+        "multiplies a signal by a scalar weight whose value is not known while tracing, as PReLU "
+        "and ReZero do; use a Python number"
     )
 
 
@@ -197,7 +227,8 @@ def _affine(name: str, inputs: Sequence[Value]) -> Signal:
     signal = next(one for one in inputs if isinstance(one, Signal))
     weights = next(one for one in inputs if isinstance(one, Constant)).weights
     term = single(signal)
-    return Signal((Term(term.node, term.weight, weights or term.layers, term.precision),))
+    layers, drawn = weights or term.layers, weights or term.drawn
+    return Signal((Term(term.node, term.weight, layers, term.precision, drawn=drawn),))
 
 
 def _keep(name: str, inputs: Sequence[Value], eqn: Any) -> Signal:
@@ -211,7 +242,7 @@ def _keep(name: str, inputs: Sequence[Value], eqn: Any) -> Signal:
     if name not in _MEAN:
         return Signal((dataclasses.replace(term, origin=object()),))
     weight = term.weight * _averaged_over(eqn)
-    return Signal((Term(term.node, weight, term.layers, term.precision, is_mean=True),))
+    return Signal((dataclasses.replace(term, weight=weight, is_mean=True, origin=object()),))
 
 
 def _check_channels(name: str, eqn: Any) -> None:
@@ -237,8 +268,11 @@ def _concatenate(inputs: Sequence[Value], eqn: Any, builder: GraphBuilder) -> Si
     axis, shapes = eqn.params["dimension"], [var.aval.shape for var in eqn.invars]
     if axis != len(shapes[0]) - 1:
         if len({(term.node, term.weight) for term in terms}) == 1:
-            return Signal((Term(terms[0].node, terms[0].weight, None, terms[0].precision),))
-        raise PrimitiveError("concatenates different signals along another axis than the channels")
+            return Signal((dataclasses.replace(terms[0], layers=None, origin=object()),))
+        raise PrimitiveError(
+            "concatenates different signals along another axis than the channels, so locations "
+            "differ in their kernel maps; concatenate the last axis, or keep them apart"
+        )
     if len(terms) < len(inputs):
         raise PrimitiveError(
             "concatenates a signal with constant channels, which have no kernel map; do it before "
@@ -246,4 +280,4 @@ def _concatenate(inputs: Sequence[Value], eqn: Any, builder: GraphBuilder) -> Si
         )
     width = sum(shape[axis] for shape in shapes)
     parts = [(_unit(t).node, shape[axis] / width) for t, shape in zip(terms, shapes, strict=True)]
-    return Signal((Term(builder.mix_shares(parts), layers=joined_layers(terms)),))
+    return Signal((mixed(builder.mix_shares(parts), terms),))

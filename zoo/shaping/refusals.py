@@ -24,6 +24,12 @@ _OTHER_FUNCTIONS = frozenset(
 )
 
 
+_CONTROL = {
+    "cond": "one of several branches (cond)",
+    "while": "a loop whose length depends on data (while)",
+}
+
+
 class NotShapableError(ValueError):
     """The network holds something that has no kernel map."""
 
@@ -56,12 +62,19 @@ def _reason(error: ValueError, eqn: Any, calls: list[Any], frames: list[Any]) ->
             "selects elements of a signal (select_n), as dropout in training and masks do; trace "
             "it in evaluation mode, and write activations as zoo.ShapedActivation"
         )
+    if name in ("cond", "while"):
+        return (
+            f"runs {_CONTROL[name]}, so it is not one network; decide with Python's if and for, or "
+            "repeat layers with jax.lax.scan"
+        )
+    text = str(error)
+    if name in ("max", "min") and ";" in text:
+        return text
     if name in NONLINEAR or function != name:
         known = _OTHER_NAMES.get(function, function)
         use = f'zoo.ShapedActivation("{known if known in ACTIVATIONS else "softplus"}")'
         label = f"primitive {name}" if function == name else f"{function} (primitive {name})"
         return f"applies a nonlinearity that is not marked, {label}; use {use} for it"
-    text = str(error)
     if ";" in text:
         return text
     return (

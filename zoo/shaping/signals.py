@@ -59,6 +59,7 @@ class Term:
       node: index in the `GraphBuilder`.
       weight: product of the numbers met since the node.
       layers: weights of the affine layer last passed since the node; None if there was none.
+      drawn: weights of the affine layer last passed at all, before the node or after it.
       precision: relative rounding error of `weight`.
       is_mean: whether it was averaged over locations or examples.
       origin: identity of the array this is a multiple of, element by element.
@@ -69,6 +70,7 @@ class Term:
     layers: Layers | None = None
     precision: float = 0.0
     is_mean: bool = False
+    drawn: Layers = frozenset()
     origin: object = dataclasses.field(default_factory=object, compare=False, repr=False)
 
     @property
@@ -140,8 +142,36 @@ def normalised(signal: Signal, builder: GraphBuilder) -> Signal:
     precision = max(term.precision for term in terms)
     if len(terms) == 1 or abs(total - 1) > Term(0, precision=precision).tolerance:
         return Signal(terms, signal.where)
-    node = builder.mix_shares((term.node, term.weight**2 / total) for term in terms)
-    return Signal((Term(node, layers=joined_layers(terms)),), signal.where)
+    node = builder.mix_shares(zip((term.node for term in terms), _shares(terms), strict=True))
+    return Signal((mixed(node, terms),), signal.where)
+
+
+def mixed(node: int, terms: tuple[Term, ...]) -> Term:
+    """`node` as what became of several terms."""
+    drawn = frozenset().union(*(term.drawn for term in terms))
+    return Term(node, layers=joined_layers(terms), drawn=drawn)
+
+
+def _shares(terms: tuple[Term, ...]) -> list[float]:
+    """Squared weights that add to 1, without the rounding of the type they were computed in.
+
+    Such a sum has one weight more than it needs: what takes most digits to write, as 0.9539392
+    beside 0.3, is what the type left of sqrt(1 - 0.3^2), and follows from the others.
+    """
+    squares = [term.weight**2 for term in terms]
+    digits = [_digits(term.weight) for term in terms]
+    rounded = [square for square, n in zip(squares, digits, strict=True) if n == max(digits)]
+    written = [square for square, n in zip(squares, digits, strict=True) if n < max(digits)]
+    correction = (1 - math.fsum(written)) / math.fsum(rounded)
+    return [
+        square * (correction if n == max(digits) else 1.0)
+        for square, n in zip(squares, digits, strict=True)
+    ]
+
+
+def _digits(weight: float) -> int:
+    mantissa, _ = f"{weight:.14e}".split("e")
+    return len(mantissa.lstrip("-").rstrip("0"))
 
 
 def joined_layers(terms: tuple[Term, ...]) -> Layers | None:
@@ -164,7 +194,8 @@ def single(signal: Signal) -> Term:
     made = f" in {signal.where}" if signal.where else ""
     raise SumError(
         f"adds signals with weights {numbers}{made}, whose squares add to {total:.4g} instead of "
-        f"1; use weights such as 0.8 and 0.6, or divide the sum by {math.sqrt(total):.4g}"
+        f"1; weigh them by w and sqrt(1 - w^2), such as 0.8 and 0.6, or divide the sum by "
+        f"{math.sqrt(total):.4g}"
     )
 
 

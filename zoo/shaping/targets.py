@@ -137,18 +137,24 @@ def _floor(value: float) -> float:
     return math.floor(value * 1e4) / 1e4
 
 
-def check_marked(graph: KernelGraph) -> None:
-    """Refuses a graph with activations that are not `ShapedActivation`.
+def check_shapable(graph: KernelGraph) -> None:
+    """Refuses a graph that has kernel maps, but none that a method could set.
 
     Raises:
-      NotShapableError: names the first, where it stands, and what to use for it.
+      NotShapableError: names the first activation that is not a `ShapedActivation`, where it
+        stands, and what to use for it; or says that signals are multiplied.
     """
+    if graph.has_products:
+        raise NotShapableError(
+            "the network multiplies signals, as gates do, so that slopes add up to 2 or more "
+            "whatever the activation; put a normalised sum in place of the product"
+        )
     if graph.unmarked:
         raise NotShapableError(graph.unmarked[0].refusal)
 
 
 def _check_depth(graph: KernelGraph) -> None:
-    check_marked(graph)
+    check_shapable(graph)
     if not graph.num_nonlinear:
         raise UnreachableTargetError(
             "the network has no nonlinear layer to shape; apply a zoo.ShapedActivation between its "

@@ -9,14 +9,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import linen, nnx
 
 from zoo.shaping.graph import KernelGraph
+from zoo.shaping.refusals import NotShapableError
 from zoo.shaping.walk import Walk
 
 
 def kernel_graph(
-    fn_or_module: Callable[..., Any] | nnx.Module,
+    fn_or_module: Callable[..., Any],
     *example_shapes: tuple[int, ...],
     dtype: Any = jnp.float32,
 ) -> KernelGraph:
@@ -29,17 +30,19 @@ def kernel_graph(
     a network can be analysed, but not solved for. Channels are the last axis.
 
     Args:
-      fn_or_module: an NNX module, concrete or abstract (`nnx.eval_shape`), or a function of the
-        inputs; arrays that the function closes over are its weights. Returns one array.
+      fn_or_module: an NNX module, concrete or abstract (`nnx.eval_shape`); a Linen module, no
+        variables needed; a callable pytree such as an Equinox module; or a function of the inputs,
+        whose weights are the arrays that it closes over. Returns one array.
       *example_shapes: shape of each input, batch axis included.
       dtype: of the inputs.
 
     Returns:
-      Chains, normalised sums and concatenations of nonlinear layers.
+      Chains, normalised sums, concatenations and products of nonlinear layers.
 
     Raises:
       NotShapableError: in one sentence, with the place, for whatever has no kernel map: sums that
-        are not normalised, normalisation layers, gates, attention, ...
+        are not normalised, normalisation layers, attention, ...
+      ValueError: for shapes or a type that no input has.
 
     Example:
       >>> module = nnx.eval_shape(lambda: MyNetwork(rngs=nnx.Rngs(0)))
@@ -50,31 +53,91 @@ def kernel_graph(
 
 
 def trace(
-    fn_or_module: Callable[..., Any] | nnx.Module,
-    example_shapes: tuple[tuple[int, ...], ...],
-    dtype: Any,
+    fn_or_module: Callable[..., Any], example_shapes: tuple[tuple[int, ...], ...], dtype: Any
 ) -> Any:
     """The closed jaxpr of a network in evaluation mode.
 
-    Its arguments are, for a module, the leaves of `nnx.state(module, nnx.Param)` and of all other
-    state, then the inputs; for a function the inputs only.
+    Its arguments are, for an NNX module, the leaves of `nnx.state(module, nnx.Param)` and of all
+    other state; for another pytree its arrays; then the inputs.
     """
+    inputs = _inputs(example_shapes, dtype)
+    shapes = ", ".join(str(tuple(shape)) for shape in example_shapes)
+    try:
+        apply, weights = _opened(fn_or_module, inputs)
+        return jax.make_jaxpr(apply)(weights, *inputs)
+    except NotShapableError:
+        raise
+    except jax.errors.TracerArrayConversionError:
+        raise NotShapableError(
+            "the network hands a signal to NumPy, where it cannot be followed; compute with "
+            "jax.numpy"
+        ) from None
+    except jax.errors.ConcretizationTypeError:
+        raise NotShapableError(
+            "the network reads values of a signal in Python (if, while, int), so it is not one "
+            "network; decide by shapes and options"
+        ) from None
+    except (TypeError, ValueError) as error:
+        first_line = str(error).partition("\n")[0].rstrip(" .:")
+        raise NotShapableError(
+            f"the network does not run on inputs of shape {shapes}, {jnp.dtype(dtype)}: "
+            f"{first_line}; pass the shapes and the dtype that it takes, batch axis included"
+        ) from error
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf of a pytree is an array, concrete or abstract."""
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def _opened(network: Any, inputs: list[Any]) -> tuple[Callable[..., Any], Any]:
+    """A function of (weights, *inputs), and the abstract weights."""
+    if isinstance(network, nnx.Module):
+        graphdef, *states = nnx.split(network, nnx.Param, ...)
+
+        def merged(states: list[nnx.State], *inputs: jax.Array) -> Any:
+            module = nnx.merge(graphdef, *states)
+            module.eval()
+            return module(*inputs)
+
+        return merged, jax.tree.map(_abstract, states)
+    if isinstance(network, linen.Module) and network.scope is None:
+        return network.apply, jax.eval_shape(network.init, jax.random.key(0), *inputs)
+    if isinstance(network, type) or not callable(network):
+        given = (
+            f"the class {network.__name__}" if isinstance(network, type) else type(network).__name__
+        )
+        raise NotShapableError(
+            f"kernel_graph takes a module or a function of the inputs, got {given}; build the "
+            "network first, or wrap it in a function"
+        )
+    leaves, structure = jax.tree.flatten(network)
+
+    def rebuilt(arrays: list[jax.Array], *inputs: jax.Array) -> Any:
+        rest = iter(arrays)
+        filled = [next(rest) if is_array(leaf) else leaf for leaf in leaves]
+        return jax.tree.unflatten(structure, filled)(*inputs)
+
+    return rebuilt, [_abstract(leaf) for leaf in leaves if is_array(leaf)]
+
+
+def _inputs(example_shapes: tuple[tuple[int, ...], ...], dtype: Any) -> list[Any]:
     if not example_shapes:
-        raise ValueError("kernel_graph needs the shape of each input, such as (1, 224, 224, 3)")
-    inputs = [jax.ShapeDtypeStruct(tuple(shape), dtype) for shape in example_shapes]
-    if not isinstance(fn_or_module, nnx.Module):
-        return jax.make_jaxpr(fn_or_module)(*inputs)
-    graphdef, *states = nnx.split(fn_or_module, nnx.Param, ...)
-
-    def apply(states: list[nnx.State], *inputs: jax.Array) -> Any:
-        module = nnx.merge(graphdef, *states)
-        module.eval()
-        return module(*inputs)
-
-    return jax.make_jaxpr(apply)(jax.tree.map(_abstract, states), *inputs)
+        raise ValueError("no input was described; pass the shape of each, such as (1, 224, 224, 3)")
+    for shape in example_shapes:
+        sizes = shape if isinstance(shape, tuple | list) else ()
+        if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+            raise ValueError(
+                f"the example shape {shape!r} holds no whole numbers >= 1; pass one tuple for each "
+                "input, such as (1, 224, 224, 3)"
+            )
+    if not jnp.issubdtype(dtype, jnp.floating) and not jnp.issubdtype(dtype, jnp.integer):
+        raise ValueError(
+            f"dtype={jnp.dtype(dtype)} has no kernel maps; use a real type such as float32, and "
+            "split complex inputs into two channels"
+        )
+    return [jax.ShapeDtypeStruct(tuple(shape), dtype) for shape in example_shapes]
 
 
 def _abstract(leaf: Any) -> Any:
-    if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-    return leaf
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if is_array(leaf) else leaf

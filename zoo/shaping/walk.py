@@ -1,5 +1,6 @@
 """The walk through a jaxpr that grows the kernel graph, entering calls and loops."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,11 @@ class Walk:
         raw: list[Value] = [Raw(object()) for _ in range(num_inputs)]
         outputs = self.run(closed, weights + raw)
         live = [one for one in outputs if not isinstance(one, Constant)]
+        if not live:
+            raise NotShapableError(
+                "the network returns no array that depends on its input; return what its layers "
+                "compute"
+            )
         if len(live) != 1:
             raise NotShapableError(
                 f"the network returns {len(live)} arrays that depend on its input; trace a "
@@ -98,6 +104,8 @@ class Walk:
         if isinstance(result, Constant) and len(eqn.outvars) > 1:  # pieces, as of split
             pieces = [frozenset((w, i) for w in result.weights) for i in range(len(eqn.outvars))]
             return [Constant(result.value, weights) for weights in pieces]
+        if isinstance(result, Signal) and name == "split":
+            return [_part(result.terms[0], i, eqn) for i in range(len(eqn.outvars))]
         return [result] * len(eqn.outvars)
 
     def _result(self, name: str, inputs: list[Value], eqn: Any) -> Value:
@@ -129,7 +137,7 @@ class Walk:
         weights = frozenset().union(*(one.weights for one in constants))
         if name in AFFINE and weights:
             self._base_scale[raws[0].root] = raws[0].scale
-            return Signal((Term(self.builder.input, layers=weights),))
+            return Signal((Term(self.builder.input, layers=weights, drawn=weights),))
         if name == "mul" and len(raws) == 1 and constants[0].value is not None:
             return Raw(raws[0].root, raws[0].scale * constants[0].value)
         return Raw(object())
@@ -161,7 +169,8 @@ class Walk:
             function = elementwise(program, value.called, value.refusal)
             self._functions[program.signature] = function
         node = self.builder.nonlinear(value.term.node, function)
-        self._nodes[key] = Signal((Term(node, value.scale if keep_scale else 1.0),))
+        weight = value.scale if keep_scale else 1.0
+        self._nodes[key] = Signal((Term(node, weight, drawn=value.term.drawn),))
         return self._nodes[key]
 
     def _scan(self, eqn: Any, inputs: list[Value]) -> list[Value]:
@@ -232,6 +241,16 @@ def scan_layout(eqn: Any) -> tuple[int, int]:
 
     num_carry = same_rank(eqn.outvars, body.outvars)
     return num_carry, len(eqn.invars) - same_rank(eqn.invars, body.invars)
+
+
+def _part(term: Term, index: int, eqn: Any) -> Signal:
+    """One of the pieces of a signal; pieces of the channels come from rows of their own."""
+    layers, drawn = term.layers, term.drawn
+    if eqn.params["axis"] == eqn.invars[0].aval.ndim - 1:
+        layers, drawn = (one and frozenset((w, index) for w in one) for one in (layers, drawn))
+    return Signal(
+        (dataclasses.replace(term, layers=layers, drawn=drawn or frozenset(), origin=object()),)
+    )
 
 
 def _slice(value: Value) -> Value:

@@ -1,5 +1,6 @@
 """Training: a configuration in, a run directory with a trained network out."""
 
+from zoo.training.budget import parse_duration
 from zoo.training.config import (
     DIGITS_PREPROCESSING,
     CheckpointConfig,
@@ -12,13 +13,13 @@ from zoo.training.config import (
     RegularizationConfig,
     ScheduleConfig,
     TrainConfig,
-    load_config,
 )
+from zoo.training.config_file import load_config
 from zoo.training.decode import ConfigError
 from zoo.training.diagnosis import NonFiniteError, OutOfMemoryError
 from zoo.training.folder import ResumeError, read_metrics
 from zoo.training.loop import FitResult, fit
-from zoo.training.optimizer import decay_mask, make_optimizer
+from zoo.training.optimizer import decay_mask, layer_multipliers, make_optimizer
 from zoo.training.run import Run, prepare
 from zoo.training.schedule import make_schedule
 from zoo.training.signals import (
@@ -26,9 +27,9 @@ from zoo.training.signals import (
     Interrupted,
     Preempted,
     RunStopped,
-    parse_duration,
 )
 from zoo.training.step import TrainState, TrainStep
+from zoo.training.stopping import EarlyStopping
 from zoo.training.validation import validate
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "CheckpointConfig",
     "ConfigError",
     "DataConfig",
+    "EarlyStopping",
     "EvalConfig",
     "FitResult",
     "Interrupted",
@@ -57,6 +59,7 @@ __all__ = [
     "TrainStep",
     "decay_mask",
     "fit",
+    "layer_multipliers",
     "load_config",
     "make_optimizer",
     "make_schedule",

@@ -4,13 +4,11 @@ Owns the fields and their defaults. What makes a configuration wrong is in `vali
 """
 
 import dataclasses
-import importlib.util
 import math
-from pathlib import Path
 from typing import Any
 
 from zoo.data import Augmentation, Preprocessing
-from zoo.training.decode import ConfigError, decode_dataclass
+from zoo.training.decode import decode_dataclass
 
 DIGITS_PREPROCESSING = Preprocessing((8, 8), mean=(0.305,), std=(0.376,), channels=1)
 """8 x 8 grey pixels, normalised by the mean and standard deviation of the training digits."""
@@ -28,7 +26,7 @@ class ModelConfig:
       dtype: of the computation; the loss is always float32.
       param_dtype: of the weights.
       dropout_rate: before the head.
-      remat: recompute blocks in the backward pass.
+      remat: what the backward pass computes again: "none", "activations" or "blocks".
       scan: run equal blocks as one scanned block; None decides by backend.
       input_norm: "per_location" or "none"; None is the model's own.
     """
@@ -40,7 +38,7 @@ class ModelConfig:
     dtype: str = "float32"
     param_dtype: str = "float32"
     dropout_rate: float = 0.0
-    remat: bool = False
+    remat: str = "none"
     scan: bool | None = None
     input_norm: str | None = None
 
@@ -84,6 +82,7 @@ class OptimizerConfig:
       second_moment: b2 of adamw, lamb, and of muon's parameters that are not matrices.
       weight_decay: added to the gradient for sgd, decoupled for the others.
       decay_pattern: regular expression; parameters whose name it finds decay.
+      layer_decay: factor on the learning rate per block of distance from the head.
       clip_norm: largest global norm of the gradient; None does not clip.
       accumulate_steps: split each batch into this many parts and average their gradients.
     """
@@ -94,6 +93,7 @@ class OptimizerConfig:
     second_moment: float = 0.999
     weight_decay: float = 0.0
     decay_pattern: str = r"kernel$"
+    layer_decay: float = 1.0
     clip_norm: float | None = None
     accumulate_steps: int = 1
 
@@ -142,21 +142,38 @@ class RegularizationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
-    """Evaluation during the run: period in steps (0: only at the end), split, batch size."""
+    """Evaluation during the run.
+
+    Attributes:
+      every_steps: period; 0 evaluates only at the end.
+      split: of the data.
+      batch_size: examples at a time over all devices.
+      limit: use only so many examples, evenly spread.
+      patience: stop after so many evaluations in a row without a better top-1; 0 never stops.
+    """
 
     every_steps: int = 0
     split: str = "test"
     batch_size: int = 256
     limit: int | None = None
+    patience: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """Checkpoints: period in steps (0: only at the end), how many latest and best are kept."""
+    """Checkpoints.
+
+    Attributes:
+      every_steps: period; 0 saves only at the end. Every evaluated step is saved too.
+      keep_last: how many of the latest are kept.
+      keep_best: how many of those with the best top-1 are kept.
+      served: which one the run directory stands for when it is loaded: "latest" or "best".
+    """
 
     every_steps: int = 1000
     keep_last: int = 2
     keep_best: int = 1
+    served: str = "latest"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,13 +190,20 @@ class MeshConfig:
     """How the state lies on the devices.
 
     Attributes:
-      devices: number of devices used, along the one mesh axis "data"; None uses all.
-      rules: "PATTERN=axes": parameters whose name the regular expression PATTERN finds are split
-        along these axes, one of "data" or "-" per dimension. The first rule that matches counts;
-        no rule means a full copy on every device. `head.kernel=-,data` splits the classes.
+      devices: number of devices used; None uses all.
+      model: devices that share one copy of the parameters, along the mesh axis "model"; the
+        others, along the axis "data", share the batch.
+      fsdp: split every kernel, and what the optimiser keeps of it, over the axis "data", and
+        gather it where it is used (arXiv 2304.11277): less memory, more communication.
+      rules: "PATTERN=AXES": parameters whose name the regular expression PATTERN finds are split
+        along AXES, one of "data", "model" or "-" per dimension, and the first rule that matches
+        counts. "data" splits storage alone, "model" the computation too:
+        `head.kernel=-,model` computes each class on one part of the devices.
     """
 
     devices: int | None = None
+    model: int = 1
+    fsdp: bool = False
     rules: tuple[str, ...] = ()
 
 
@@ -193,6 +217,9 @@ class TrainConfig:
       steps: number of updates; give this or `epochs`.
       epochs: passes over the training data.
       seed: of weights, batches and all randomness inside the step.
+      steps_per_dispatch: with `data.resident`, how many steps the device makes between two words
+        of the host, at most: none goes past a step that is logged, evaluated or saved. None takes
+        25, on CPU and for batches from the host 1. From 2 on the number changes no bit.
       ema_decay: decay of the averaged weights used for evaluation; None evaluates the weights.
       trainable: regular expression; only parameters whose name it finds are trained.
       precision: of matrix products: "default", "high" or "highest".
@@ -201,6 +228,7 @@ class TrainConfig:
     steps: int | None = None
     epochs: float | None = None
     seed: int = 0
+    steps_per_dispatch: int | None = None
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     preprocessing: Preprocessing = DIGITS_PREPROCESSING
@@ -224,9 +252,15 @@ class TrainConfig:
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
         """Rebuilds a configuration; fields left out take their defaults.
 
+        `model.remat` may be a truth value, as runs recorded it when it knew blocks only.
+
         Raises:
           ConfigError: naming every unknown field and every value of a wrong type.
         """
+        model = values.get("model")
+        if isinstance(model, dict) and isinstance(model.get("remat"), bool):
+            remat = "blocks" if model["remat"] else "none"
+            values = {**values, "model": {**model, "remat": remat}}
         return decode_dataclass(cls, values)
 
     def total_steps(self, num_examples: int) -> int:
@@ -234,35 +268,6 @@ class TrainConfig:
         if self.steps is not None:
             return self.steps
         return math.ceil((self.epochs or 0) * num_examples / self.data.batch_size)
-
-
-def load_config(path: str | Path) -> TrainConfig:
-    """Runs a configuration file and returns what its `get_config()` gives.
-
-    Args:
-      path: a Python file such as `configs/smoke_digits.py` that defines
-        `get_config() -> TrainConfig`.
-
-    Raises:
-      ConfigError: if the file is missing, defines no `get_config`, or returns something else.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        near = ", ".join(sorted(str(p) for p in path.parent.glob("*.py"))) or "none"
-        raise ConfigError(f"no configuration file {path}; Python files beside it: {near}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is not a Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise ConfigError(f"{path} defines no get_config(); add `def get_config() -> TrainConfig`")
-    config = module.get_config()
-    if not isinstance(config, TrainConfig):
-        raise ConfigError(
-            f"get_config() of {path} returned {type(config).__name__}, not TrainConfig"
-        )
-    return config
 
 
 def _plain(value: Any) -> Any:

@@ -46,7 +46,7 @@ def memory_advice(config: TrainConfig) -> Iterator[None]:
         raise OutOfMemoryError(
             f"out of device memory with data.batch_size={config.data.batch_size} in {parts} "
             f"part{'s' if parts > 1 else ''} and model.dtype={config.model.dtype}; set "
-            f"optimizer.accumulate_steps={2 * parts}, model.remat=True or model.dtype=bfloat16"
+            f"optimizer.accumulate_steps={2 * parts}, model.remat=blocks or model.dtype=bfloat16"
         ) from error
 
 

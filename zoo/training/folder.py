@@ -5,10 +5,12 @@ object per line, of training or of an evaluation.
 """
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -81,11 +83,12 @@ def write_description(run_dir: Path, config: TrainConfig) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, devices and command of this process, as JSON values."""
+    """Commit, versions, devices and command of this process, as JSON values."""
     devices = jax.devices()
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
+        "commit": _commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": dict(_versions()),
@@ -112,6 +115,21 @@ def truncate_metrics(run_dir: Path, step: int) -> None:
     if path.exists():
         kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if line["step"] <= step]
         _replace(path, "".join(kept))
+
+
+# Once: a process keeps the code it began with, while the checkout may move on.
+@functools.cache
+def _commit() -> str | None:
+    """Commit of the checkout this code runs from, `-dirty` if changed; None outside of one."""
+    checkout = Path(__file__).resolve().parents[2]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -11,8 +11,10 @@ from zoo.checkpoint import RunCheckpoints, read_record
 from zoo.evaluation import evaluate_params
 from zoo.models import Network, Params
 from zoo.shaping import ShapedActivation
+from zoo.training.budget import TimeBudget
 from zoo.training.config import TrainConfig
 from zoo.training.diagnosis import memory_advice, non_finite_error
+from zoo.training.dispatch import Measured, steps_until
 from zoo.training.folder import (
     ResumeError,
     check_config,
@@ -25,10 +27,9 @@ from zoo.training.reporting import AVERAGED, Reporter
 from zoo.training.run import Run, prepare
 from zoo.training.signals import StopRequest
 from zoo.training.step import TrainState
+from zoo.training.stopping import EarlyStopping
 from zoo.training.validation import validate
 
-# Steps the host may be ahead of the device: enough to hide dispatch, few enough to bound memory.
-_STEPS_AHEAD = 2
 Resume = Literal["auto", "required", "never"]
 
 
@@ -84,8 +85,9 @@ def fit(
       allow_data_change: go on although the training data differs from the run's.
       progress: show a progress bar on standard error.
       stop_after: save and return after this many updates, for trials.
-      time_budget: seconds, compilation included, after which the state is saved and the run stops
-        at the next step; at least one step is made. None trains to the end.
+      time_budget: seconds, compilation and saving included, in which the run stops, with its state
+        saved: after the last step that fits, and one at least. An evaluation that is due is
+        finished. None trains to the end.
       initial_params: parameters to start from, by name; a checkpoint in `workdir` goes before.
       fresh: regular expressions of parameters not taken from `initial_params`.
       trainable: of a parameter's name, whether it is trained; None takes `config.trainable`.
@@ -100,7 +102,7 @@ def fit(
       Preempted, Interrupted: after SIGTERM or Ctrl-C, with the state saved.
       BudgetSpent: when the time budget is spent, with the state saved.
     """
-    stop = StopRequest(time_budget)
+    budget = TimeBudget(time_budget)
     validate(config, device_count=jax.device_count())
     run_dir = Path(workdir).expanduser().absolute()
     kept = config.checkpoint
@@ -122,8 +124,11 @@ def fit(
             write_description(run_dir, config)
             truncate_metrics(run_dir, start or 0)
         last = min(run.total_steps, run.total_steps if stop_after is None else stop_after)
+        stopping = EarlyStopping(config.eval.patience, record.get("top1_history", ()))
         with Reporter(config, run_dir, run.total_steps, start or 0, progress=progress) as reporter:
-            return _finish(run, state, start or 0, last, checkpoints, reporter, stop, run_dir)
+            return _finish(
+                run, state, start or 0, last, checkpoints, reporter, budget, stopping, run_dir
+            )
 
 
 def _finish(
@@ -133,18 +138,19 @@ def _finish(
     last: int,
     checkpoints: RunCheckpoints,
     reporter: Reporter,
-    stop: StopRequest,
+    budget: TimeBudget,
+    stopping: EarlyStopping,
     run_dir: Path,
 ) -> FitResult:
     evaluation, seconds = {}, 0.0
-    if start < last:
+    if start < last and not stopping.over:
         with memory_advice(run.config):
-            trained = _train(run, state, start, last, checkpoints, reporter, stop)
+            trained = _train(run, state, start, last, checkpoints, reporter, budget, stopping)
         state, evaluation, seconds = trained
-    elif start >= run.total_steps:
+    elif start >= run.total_steps or stopping.over:
         reporter.say(f"step {start} of {run.total_steps} is reached: nothing is left to train")
         evaluation = _evaluate(run, state)
-    return FitResult(state, evaluation, run.model_of(state), max(start, last), run_dir, seconds)
+    return FitResult(state, evaluation, run.model_of(state), int(state.step), run_dir, seconds)
 
 
 def _start(checkpoints: RunCheckpoints, run_dir: Path, resume: Resume) -> int | None:
@@ -165,41 +171,55 @@ def _train(
     last: int,
     checkpoints: RunCheckpoints,
     reporter: Reporter,
-    stop: StopRequest,
+    budget: TimeBudget,
+    stopping: EarlyStopping,
 ) -> tuple[TrainState, dict[str, float], float]:
     """Steps `start` to `last`; returns the state, the last evaluation, seconds of compilation."""
-    config, evaluation, window = run.config, {}, []
+    config, evaluation, measured, done = run.config, {}, Measured(AVERAGED), start
+    periods = (config.log.every_steps, config.eval.every_steps, config.checkpoint.every_steps)
     reporter.say("compiling the training step")
     step, compile_seconds = run.compile()
     reporter.begin(start, compile_seconds)
-    with stop, prefetched(run.batches(start)) as batches:
-        for done in range(start + 1, last + 1):
-            batch = run.place(next(batches))
+    prepared = prefetched(run.batches(start), depth=2 * run.steps_per_dispatch)
+    with StopRequest() as stop, prepared as batches:
+        while done < last:
+            count = min(run.steps_per_dispatch, steps_until(periods, done, last))
+            count = budget.cut(count, done)
+            batch = run.place(run.gather(batches, count))
             with jax.transfer_guard("disallow"):
                 state, metrics = step(state, batch)
-            window.append({name: metrics[name] for name in AVERAGED})
-            if len(window) > _STEPS_AHEAD:
-                jax.block_until_ready(window[-1 - _STEPS_AHEAD]["loss"])
+            done += count
+            budget.completed(measured.add(done, count, metrics))
+            if plan := budget.plan(start, done, run.total_steps):
+                reporter.say(plan)
             reporter.advance(done)
             checkpoints.poll()
-            logs = done == last or done % config.log.every_steps == 0
+            logs = done == last or _divides(config.log.every_steps, done)
             # At the last step what is left is the evaluation, without which the run is not done.
-            signal = stop.received(agree=logs, budgeted=done < last)
+            late = done < last and budget.steps_left(done) < 1
+            signal = stop.received(agree=logs, late=late)
             evaluates = done == run.total_steps or _divides(config.eval.every_steps, done)
             saves = done == last or _divides(config.checkpoint.every_steps, done)
-            if logs or evaluates or saves or signal:
-                _require_finite(run, state)
-                reporter.training_line(done, *jax.device_get((window, metrics)))
-                window = []
+            if not (logs or evaluates or saves or signal):
+                continue
+            _require_finite(run, state)
+            reporter.training_line(done, *measured.take())
+            budget.completed(done)
             if evaluates and not signal:
                 evaluation = _evaluate(run, state)
                 reporter.evaluation_line(done, evaluation)
+                stopping.add(evaluation["top1"])
             if evaluates or saves or signal:
-                measured = evaluation if evaluates and not signal else None
-                checkpoints.save(done, state, metrics=measured, record=run.record)
+                scores = evaluation if evaluates and not signal else None
+                record = {**run.record, "top1_history": stopping.history}
+                checkpoints.save(done, state, metrics=scores, record=record)
             if signal:
                 checkpoints.wait()
                 raise stop.error(signal, done)
+            if stopping.over:
+                reporter.say(f"step {done}: {stopping.patience} evaluations without a better top1")
+                break
+            budget.restart(done, checkpoints.save_seconds)
     return state, evaluation, compile_seconds
 
 

@@ -5,7 +5,8 @@ function of the state's step, so that no optimiser keeps a count of its own for 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ _MUON_RMS = 0.2
 """Root mean square of an AdamW update; scaling Muon's to it lets both share one learning rate
 (arXiv 2502.16982, section 2.2)."""
 _EMA_WARMUP = 10
+_BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+(?=\.)")
 
 
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
@@ -26,12 +28,48 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
       update = -rate(step) * direction;  this transformation returns -direction
 
-    Gradients are clipped to `clip_norm` first. Decay touches the parameters of `decay_mask`.
+    Gradients are clipped to `clip_norm` first. Decay touches the parameters of `decay_mask`. At
+    the end every layer's direction is scaled by its `layer_multipliers`.
     """
-    direction = OPTIMIZERS[config.name](config)
-    if config.clip_norm is None:
-        return direction
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), direction)
+    parts = [OPTIMIZERS[config.name](config)]
+    if config.clip_norm is not None:
+        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+    if config.layer_decay != 1:
+        parts.append(_scale_by_layer(config.layer_decay))
+    return parts[0] if len(parts) == 1 else optax.chain(*parts)
+
+
+def layer_multipliers(names: Iterable[str], decay: float) -> dict[str, float]:
+    """Factor on the learning rate of each parameter: `decay` to the power of its distance.
+
+      multiplier = decay^d,   d = number of blocks from the layer up to the head, itself counted
+
+    So d is 0 for the head (and a last normalisation), 1 for the last block, and one more for the
+    stem than for the first block. Only the blocks among `names` count.
+
+    Args:
+      names: of parameters, as `zoo.models.split` gives them.
+      decay: in (0, 1].
+
+    Source: Clark et al. 2020, ELECTRA, arXiv 2003.10555; Bao et al. 2021, BEiT, arXiv 2106.08254.
+    """
+    names = list(names)
+    blocks = {name: match[0] for name in names if (match := _BLOCK.match(name))}
+    distance = {block: d for d, block in enumerate(sorted(set(blocks.values()), reverse=True), 1)}
+    stem = len(distance) + 1
+
+    def of(name: str) -> int:
+        return distance[blocks[name]] if name in blocks else stem * name.startswith("stem.")
+
+    return {name: decay ** of(name) for name in names}
+
+
+def _scale_by_layer(decay: float) -> optax.GradientTransformation:
+    def scaled(updates: Any, params: Any) -> Any:
+        factors = layer_multipliers(updates, decay)
+        return {name: factors[name] * update for name, update in updates.items()}
+
+    return optax.stateless(scaled)
 
 
 def decay_mask(params: Params, pattern: str) -> dict[str, bool]:

@@ -147,22 +147,22 @@ class Reporter:
         self._bar.update(self._task, completed=step)
 
     def training_line(
-        self, step: int, window: Sequence[Mapping[str, Any]], newest: Mapping[str, Any]
+        self, step: int, averaged: Mapping[str, Sequence[float]], newest: Mapping[str, Any]
     ) -> None:
         """Logs the steps since the last line.
 
         Args:
           step: the last of them.
-          window: the `AVERAGED` metrics of each.
+          averaged: the `AVERAGED` metrics of each.
           newest: all metrics of the last.
         """
         then, before = self._last
         now = time.monotonic()
         self._last = (now, step)
         rate = (step - before) / max(now - then, 1e-9)
-        means = {name: sum(float(m[name]) for m in window) / len(window) for name in AVERAGED}
+        means = {name: sum(values) / len(values) for name, values in averaged.items()}
         speed = rate * self._config.data.batch_size
-        self._write({"step": step, **_plain(newest), **means, "images_per_second": speed})
+        self._write({"step": step, **newest, **means, "images_per_second": speed})
         left = f"{(self._total - step) / rate:.0f} s left" if rate else ""
         self._note(
             f"loss {means['loss']:.4g}  top1 {means['top1']:.1%}  {speed:,.0f} images/s", left
@@ -192,12 +192,6 @@ class Reporter:
         self._bar.update(self._task, note=text)
         if self._prints:
             print(f"step {self._step}/{self._total}  {text}  {left}", file=sys.stderr)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    return float(value)
 
 
 def _scalars(line: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import jax
@@ -17,9 +18,16 @@ from zoo.models import Network, Params, create_model, merge, overrides_of, split
 from zoo.shaping import ShapedActivation
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
+from zoo.training.dispatch import largest_dispatch, repeated, stacked
 from zoo.training.examples import make_pipeline, open_split
 from zoo.training.schedule import make_schedule
-from zoo.training.sharding import batch_sharding, make_mesh, replicated, state_shardings
+from zoo.training.sharding import (
+    batch_sharding,
+    make_mesh,
+    replicated,
+    state_shardings,
+    used_shardings,
+)
 from zoo.training.step import Batch, Metrics, TrainState, TrainStep
 
 _QUICK_COMPILE: dict[str, str | bool] = {
@@ -52,16 +60,15 @@ class Run:
     mesh: Mesh
     total_steps: int
 
+    @property
+    def steps_per_dispatch(self) -> int:
+        """Steps that one call of the compiled step makes, at most."""
+        return largest_dispatch(self.config)
+
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the state."""
-        bare = jax.eval_shape(self.train_step.init, split(self.model)[1])
-        shardings = state_shardings(bare, self.mesh, self.config.mesh.rules)
-        return jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            bare,
-            shardings,
-        )
+        return abstract_state(self.train_step, split(self.model)[1], self.mesh)
 
     @functools.cached_property
     def shardings(self) -> TrainState:
@@ -96,9 +103,11 @@ class Run:
     def compile(self) -> tuple[Compiled, float]:
         """The step for these devices, with the state donated, and the seconds it took to compile.
 
-        Compiled ahead of time for one shape: a call can fail, but never compile again.
+        Where `steps_per_dispatch` is above 1 it takes what `gather` gives and makes that many
+        steps; every metric then has a first axis over them. Compiled ahead of time for one shape:
+        a call can fail, but never compile again.
         """
-        local = self.place(next(self.batches(0)))
+        local = self.place(self.gather(self.batches(0), 1))
         batch = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), local
         )
@@ -118,15 +127,23 @@ class Run:
             return resident_orders(self.pipeline, start)
         return self.pipeline.batches(start)
 
-    def place(self, batch: dict[str, np.ndarray]) -> Batch:
+    def gather(self, batches: Iterator[dict[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
+        """The next `count` of `batches` as what one dispatch takes."""
+        size = self.steps_per_dispatch
+        return next(batches) if size == 1 else stacked([*islice(batches, count)], size)
+
+    def place(self, batch: Mapping[str, np.ndarray]) -> Batch:
         """This process's part of a batch, put on its devices as part of the global one."""
-        sharding = batch_sharding(self.mesh)
+        count = {name: batch[name] for name in ("count",) if name in batch}
+        sharding = batch_sharding(self.mesh, stacked=bool(count))
         names = ("image", "label") if "image" in batch else ("index", "epoch")
-        return {
-            name: jax.make_array_from_process_local_data(sharding, batch[name]) for name in names
-        }
+        put = jax.make_array_from_process_local_data
+        examples = {name: put(sharding, batch[name]) for name in names}
+        return {**examples, **jax.device_put(count, replicated(self.mesh))}
 
     def _step(self, state: TrainState, batch: Batch, data: Batch) -> tuple[TrainState, Metrics]:
+        if "count" in batch:
+            return repeated(functools.partial(self._step, data=data), state, batch)
         if data:
             batch = resident_batch(data, batch, self.config.seed, self.config.augmentation)
         return self.train_step(state, batch)
@@ -203,7 +220,36 @@ def prepare(
             f"model.num_classes={classes}, but {source.name} has {len(source.classes)} classes; "
             "leave it None to take the data's"
         )
-    model = _create(config, classes, activation, abstract=True)
+    mesh, total = make_mesh(config.mesh), config.total_steps(len(source))
+    model, train_step = build_step(
+        config, classes, total, mesh, activation=activation, trainable=trainable
+    )
+    return Run(
+        config=config,
+        pipeline=make_pipeline(config, source),
+        eval_source=open_split(config, config.eval.split, config.eval.limit),
+        model=model,
+        train_step=train_step,
+        mesh=mesh,
+        total_steps=total,
+    )
+
+
+def build_step(
+    config: TrainConfig,
+    num_classes: int,
+    total_steps: int,
+    mesh: Mesh,
+    *,
+    activation: ShapedActivation | None = None,
+    trainable: Callable[[str], bool] | None = None,
+) -> tuple[Network, TrainStep]:
+    """The abstract network and its step, for devices that need not be there.
+
+    Raises:
+      ConfigError: if nothing is left to train.
+    """
+    model = _create(config, num_classes, activation, abstract=True)
     graphdef, params = split(model)
     selects = trainable or functools.partial(_matches, re.compile(config.trainable))
     selected = frozenset(name for name in params if selects(name))
@@ -214,16 +260,19 @@ def prepare(
             f"trainable={config.trainable!r} selects no parameter of {config.model.arch}; the "
             f"first are {', '.join(list(params)[:4])}"
         )
-    total = config.total_steps(len(source))
-    schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total)
-    return Run(
-        config=config,
-        pipeline=make_pipeline(config, source),
-        eval_source=open_split(config, config.eval.split, config.eval.limit),
-        model=model,
-        train_step=TrainStep(config, graphdef, classes, schedule, trained, statistics),
-        mesh=make_mesh(config.mesh),
-        total_steps=total,
+    schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total_steps)
+    used = used_shardings(state_shardings(params, mesh, config.mesh))
+    step = TrainStep(config, graphdef, num_classes, schedule, trained, statistics, used)
+    return model, step
+
+
+def abstract_state(train_step: TrainStep, params: Params, mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the state that belongs to abstract parameters."""
+    bare = jax.eval_shape(train_step.init, params)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        bare,
+        state_shardings(bare, mesh, train_step.config.mesh),
     )
 
 

@@ -1,10 +1,7 @@
 """Stopping between two steps, on SIGTERM, SIGINT or when time is up, with the state saved."""
 
-import math
-import re
 import signal
 import threading
-import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -46,33 +43,16 @@ class BudgetSpent(RunStopped):
     exit_code = 75
 
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TIME_IS_UP = 127  # in place of a signal's number, of which there are fewer
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as "540", "540s", "9m" or "1.5h".
-
-    Raises:
-      ValueError: if `text` is nothing of this kind.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if match is None:
-        raise ValueError(f"duration {text!r}; give a number and s, m or h, such as 9m")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 class StopRequest:
     """While open, the first SIGTERM or SIGINT only sets `signal`; a second one acts at once.
 
     In another thread than the main one signals are left alone.
-
-    Args:
-      time_budget: seconds from now after which to stop too; None never does.
     """
 
-    def __init__(self, time_budget: float | None = None) -> None:
-        self._deadline = time.monotonic() + (math.inf if time_budget is None else time_budget)
+    def __init__(self) -> None:
         self.signal: int | None = None
         self._previous: dict[int, Any] = {}
 
@@ -90,16 +70,15 @@ class StopRequest:
     ) -> None:
         self._restore()
 
-    def received(self, *, agree: bool, budgeted: bool = True) -> int | None:
+    def received(self, *, agree: bool, late: bool = False) -> int | None:
         """What to stop for, the same on all processes: the largest number any of them has.
 
         Args:
           agree: whether this is a step at which all processes ask, since asking waits for all. A
             single process always answers.
-          budgeted: whether a spent time budget counts.
+          late: whether the time of this process is up, which is a reason to stop too.
         """
-        is_late = budgeted and time.monotonic() >= self._deadline
-        mine = self.signal or (_TIME_IS_UP if is_late else 0)
+        mine = self.signal or (_TIME_IS_UP if late else 0)
         if jax.process_count() == 1:
             return mine or None
         if not agree:

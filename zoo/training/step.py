@@ -4,6 +4,7 @@ Owns the state, the loss and the update. Compilation, devices and the loop are e
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, cast
 
 import jax
@@ -65,6 +66,7 @@ class TrainStep:
       trained: names of the parameters that are updated; all others stay bit for bit.
       statistics: names of the running averages that are updated; their layers normalise by the
         batch, over all devices, all others by the averages they hold.
+      used_shardings: how parameters lie while gradients are computed; None: as they are stored.
     """
 
     config: TrainConfig
@@ -73,6 +75,9 @@ class TrainStep:
     schedule: Schedule
     trained: frozenset[str]
     statistics: frozenset[str] = frozenset()
+    used_shardings: Mapping[str, jax.sharding.Sharding] | None = dataclasses.field(
+        default=None, hash=False
+    )
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
@@ -141,7 +146,7 @@ class TrainStep:
             jax.random.fold_in(jax.random.key(self.config.seed), state.step)
         )
         images, targets = self.inputs(image_key, batch)
-        trained, frozen = self._part(state.params)
+        trained, frozen = self._part(self._gathered(state.params))
         parts = self.config.optimizer.accumulate_steps
 
         def one(index: jax.Array, images: jax.Array, targets: jax.Array, labels: jax.Array) -> Any:
@@ -207,6 +212,12 @@ class TrainStep:
         averages = {name: state.ema[name] for name in changed}
         new = update_average(averages, changed, self.config.ema_decay, state.step)
         return {**state.ema, **new}
+
+    def _gathered(self, params: Params) -> Params:
+        if self.used_shardings is None:
+            return params
+        place = jax.lax.with_sharding_constraint
+        return {name: place(value, self.used_shardings[name]) for name, value in params.items()}
 
     def _part(self, params: Params) -> tuple[Params, Params]:
         """Trained and frozen parameters."""

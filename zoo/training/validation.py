@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from zoo.data.resident import resident_mistakes
-from zoo.data.sources import DATA_SETS, PREFIXES
+from zoo.data.sources import DATA_SETS, PREFIXES, SPLITS
 from zoo.models import ResNetConfig, list_models
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
@@ -40,6 +40,12 @@ def _run(config: TrainConfig) -> Iterator[str]:
     if (config.steps is None) == (config.epochs is None):
         yield f"steps={config.steps}, epochs={config.epochs}: give exactly one of them"
     yield from _above("steps", config.steps, 1)
+    yield from _above("steps_per_dispatch", config.steps_per_dispatch, 1)
+    if (config.steps_per_dispatch or 1) > 1 and not config.data.resident:
+        yield (
+            f"steps_per_dispatch={config.steps_per_dispatch}: batches from the host come one by "
+            "one; set data.resident=True or leave it out"
+        )
     if config.epochs is not None and not 0 < config.epochs < math.inf:
         yield f"epochs={config.epochs}: give a positive number"
     yield from _one_of("precision", config.precision, _PRECISIONS)
@@ -74,9 +80,8 @@ def _data(config: TrainConfig) -> Iterator[str]:
     yield from _one_of("data.bad_examples", data.bad_examples, ("error", "skip"))
     if data.resident:
         yield from resident_mistakes(config.augmentation, data.bad_examples)
-    splits = ("train", "test", "val")
-    yield from _one_of("data.split", data.split, splits)
-    yield from _one_of("eval.split", config.eval.split, splits)
+    yield from _one_of("data.split", data.split, SPLITS)
+    yield from _one_of("eval.split", config.eval.split, SPLITS)
 
 
 def _optimizer(config: TrainConfig) -> Iterator[str]:
@@ -91,6 +96,8 @@ def _optimizer(config: TrainConfig) -> Iterator[str]:
     if optimizer.clip_norm is not None and not optimizer.clip_norm > 0:
         yield f"optimizer.clip_norm={optimizer.clip_norm}: give a positive number or None"
     yield from _pattern("optimizer.decay_pattern", optimizer.decay_pattern)
+    if not 0 < optimizer.layer_decay <= 1:
+        yield f"optimizer.layer_decay={optimizer.layer_decay}: give a number above 0, at most 1"
     yield from _above("optimizer.accumulate_steps", optimizer.accumulate_steps, 1)
 
 
@@ -132,6 +139,10 @@ def _periods(config: TrainConfig) -> Iterator[str]:
     yield from _above("eval.every_steps", config.eval.every_steps, 0)
     yield from _above("eval.batch_size", config.eval.batch_size, 1)
     yield from _above("eval.limit", config.eval.limit, 1)
+    yield from _above("eval.patience", config.eval.patience, 0)
+    if config.eval.patience and not config.eval.every_steps:
+        yield f"eval.patience={config.eval.patience}: set eval.every_steps, or it never counts"
+    yield from _one_of("checkpoint.served", config.checkpoint.served, ("latest", "best"))
     yield from _above("checkpoint.every_steps", config.checkpoint.every_steps, 0)
     yield from _above("checkpoint.keep_last", config.checkpoint.keep_last, 1)
     yield from _above("checkpoint.keep_best", config.checkpoint.keep_best, 0)
@@ -145,24 +156,29 @@ def _mesh(config: TrainConfig, device_count: int | None) -> Iterator[str]:
         except ValueError as error:
             yield str(error)
     yield from _above("mesh.devices", config.mesh.devices, 1)
-    devices = config.mesh.devices or device_count
+    yield from _above("mesh.model", config.mesh.model, 1)
+    devices, model = config.mesh.devices or device_count, config.mesh.model
     if device_count is not None and devices is not None and devices > device_count:
         yield f"mesh.devices={devices}: only {device_count} devices are there"
-    batch_size, parts = config.data.batch_size, config.optimizer.accumulate_steps
-    if devices is None or batch_size < 1 or parts < 1 or devices < 1:
+    if devices is None or devices < 1 or model < 1:
         return
-    if batch_size % (devices * parts):
-        near = max(1, round(batch_size / (devices * parts))) * devices * parts
-        yield (
-            f"data.batch_size={batch_size} does not divide among {devices} devices times "
-            f"optimizer.accumulate_steps={parts}; nearest that does: {near}"
-        )
-    if config.eval.batch_size >= 1 and config.eval.batch_size % devices:
-        near = max(1, round(config.eval.batch_size / devices)) * devices
-        yield (
-            f"eval.batch_size={config.eval.batch_size} does not divide among {devices} devices; "
-            f"nearest that does: {near}"
-        )
+    if devices % model:
+        yield f"mesh.model={model} does not divide {devices} devices; give a divisor of {devices}"
+        return
+    among = f"{devices} devices"
+    yield from _divides("eval.batch_size", config.eval.batch_size, devices, among)
+    among += f" / mesh.model={model}" if model > 1 else ""
+    parts = config.optimizer.accumulate_steps
+    if parts >= 1:
+        among += f" times optimizer.accumulate_steps={parts}"
+        shares = devices // model * parts
+        yield from _divides("data.batch_size", config.data.batch_size, shares, among)
+
+
+def _divides(name: str, value: int, divisor: int, among: str) -> Iterator[str]:
+    if value >= 1 and value % divisor:
+        near = max(1, round(value / divisor)) * divisor
+        yield f"{name}={value} does not divide among {among}; nearest that does: {near}"
 
 
 def _above(name: str, value: int | None, smallest: int) -> Iterator[str]:

@@ -3,7 +3,15 @@
 Standard library only. Knows neither weights nor data sets, which say what to fetch and where to.
 """
 
-from zoo.transfer.fetch import Digest, DownloadError, fetch, read_small, storage_error
+from zoo.transfer.fetch import (
+    FULL_DISK,
+    Digest,
+    DownloadError,
+    OutOfSpaceError,
+    fetch,
+    read_small,
+    storage_error,
+)
 from zoo.transfer.http import TransferProblem, url_problem
 from zoo.transfer.lock import waiting_lock
 from zoo.transfer.places import CACHE_VARIABLE, OFFLINE_VARIABLE, cache_home, is_offline
@@ -13,7 +21,9 @@ __all__ = [
     "CACHE_VARIABLE",
     "Digest",
     "DownloadError",
+    "FULL_DISK",
     "OFFLINE_VARIABLE",
+    "OutOfSpaceError",
     "ProgressBar",
     "TransferProblem",
     "cache_home",

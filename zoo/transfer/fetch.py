@@ -20,11 +20,17 @@ _FIRST_WAIT_S = 0.5
 # A connection that brought this much is a good one; its failure does not count as one of many.
 _PROGRESS_BYTES = 1 << 20
 _Result = TypeVar("_Result")
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DownloadError(ValueError):
     """Something could not be downloaded; what was there before is as it was."""
+
+
+class OutOfSpaceError(DownloadError):
+    """There is no space for what is to be downloaded."""
+
+    exit_code = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +99,9 @@ def read_small(url: str, limit: int) -> bytes:
 
 def storage_error(error: OSError, folder: Path, needed: int | None = None) -> DownloadError:
     """The sentence for a write into `folder` that failed, `needed` bytes being still to come."""
-    if error.errno in _FULL_DISK:
+    if error.errno in FULL_DISK:
         need = "" if needed is None else f" for {needed:,} bytes"
-        return DownloadError(
+        return OutOfSpaceError(
             f"no space left in {folder}{need}; free some or set {CACHE_VARIABLE} to another folder"
         )
     return DownloadError(

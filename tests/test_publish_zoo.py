@@ -1,0 +1,203 @@
+"""A matrix becomes evidence and weights: measured now, once, from committed code."""
+
+import argparse
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.conftest import tool
+from tests.training.tiny import BASE, optimizer
+from zoo.evaluation import evaluate
+from zoo.models import merge, split
+from zoo.pretrained import list_pretrained, load_pretrained, read_manifest, write_pretrained
+from zoo.training import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
+
+TRAIN, PUBLISH_ZOO, PUBLISH = tool("train_zoo"), tool("publish_zoo"), tool("publish")
+EVIDENCE = tool("evidence")
+COMMIT = "0" * 40
+ARCH = BASE.model.arch
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    config: object
+
+
+RECIPE = dataclasses.replace(
+    BASE,
+    steps=120,
+    eval=EvalConfig(limit=100),
+    checkpoint=CheckpointConfig(every_steps=0),
+    log=LogConfig(every_steps=20),
+)
+GOOD = Row(f"{ARCH}-0", RECIPE)
+WILD = Row("wild-1", dataclasses.replace(BASE, seed=1, optimizer=optimizer(learning_rate=1e9)))
+ROWS = (GOOD, WILD)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One run that learns and what is left of one that became non-finite."""
+    folder = tmp_path_factory.mktemp("runs")
+    assert TRAIN.train((GOOD,), folder / "digits", 3600, None) == 0
+    good, wild = (folder / "digits" / row.name for row in ROWS)
+    environment = json.loads((good / "env.json").read_text())
+    assert environment["commit"] is None or len(environment["commit"].partition("-")[0]) == 40
+    environment |= {"commit": COMMIT, "command": _COMMAND}
+    wild.mkdir()
+    (wild / "config.json").write_text(json.dumps(WILD.config.to_json()))
+    (wild / "metrics.jsonl").write_text('{"step": 1, "loss": 2.3}\n')
+    (wild / "failed.json").write_text('{"step": 1, "reason": "step 1 is not finite"}')
+    for run in (good, wild):
+        (run / "env.json").write_text(json.dumps(environment))
+    return folder
+
+
+_COMMAND = ["/somewhere/tools/train_zoo.py", "--workdir", "/somewhere/runs", "--budget", "9m"]
+
+
+@pytest.fixture
+def publish(runs, tmp_path, monkeypatch):
+    """Publishes the two rows; gives what became of them and the folder of weights."""
+    monkeypatch.setattr(PUBLISH, "clean_commit", lambda repository: COMMIT)
+    checkpoints = tmp_path / "checkpoints"
+    monkeypatch.setenv("ZOO_CHECKPOINTS", str(checkpoints))
+
+    def act(rows=ROWS, matrix="digits", **options):
+        arguments = argparse.Namespace(
+            matrix=matrix, workdir=options.pop("workdir", runs), checkpoints=checkpoints,
+            data_dir=None, training_commit=None, rows=options.pop("names", "*"),
+            replace=options.pop("replace", ()),
+        )  # fmt: skip
+        return PUBLISH_ZOO.publish_matrix(rows, arguments), checkpoints
+
+    return act
+
+
+def test_rows_become_evidence_and_the_good_one_a_weight(publish, runs, monkeypatch):
+    done, checkpoints = publish()
+    assert [row["evidence"] for row in done] == ["evidence written"] * 2
+    assert list_pretrained() == [f"{ARCH}.digits"]
+    good, wild = EVIDENCE.read_evidence(checkpoints)
+    assert (good.metrics["n"], good.metrics["commit"]) == (100, COMMIT)
+    trained = TRAIN.state_of(runs / "digits" / GOOD.name)["metrics"]
+    assert good.metrics["correct1"] == round(100 * trained["top1"])
+    assert wild.failed and wild.metrics is None and "is not finite" in wild.result["failure"]
+    command = "python tools/train_zoo.py --workdir runs --budget 9m"
+    assert good.result["environment"]["command"] == command
+
+    model = load_pretrained(f"{ARCH}.digits")
+    config = model.manifest.recipe["config"]
+    (measured,) = model.manifest.metrics.values()
+    again = evaluate(model, PUBLISH.open_split(config))
+    assert (again.correct1, again.correct5) == (measured["correct1"], measured["correct5"])
+    card = (checkpoints / f"{ARCH}.digits" / "card.md").read_text()
+    assert "`resnet18`, is not trained yet: no comparison" in card
+
+    # Again: nothing is measured or written.
+    monkeypatch.setattr(PUBLISH, "evaluate", None)
+    before = {path: path.stat().st_mtime_ns for path in checkpoints.rglob("*.*") if path.is_file()}
+    again, _ = publish()
+    assert [row["evidence"] for row in again] == ["evidence present"] * 2
+    assert again[0]["weight"] == f"{ARCH}.digits present" and again[1]["weight"] == "no weight"
+    del before[checkpoints / "index.json"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_large_weights_are_stored_and_measured_in_bfloat16(publish, monkeypatch):
+    monkeypatch.setattr(PUBLISH_ZOO, "_FLOAT32_BYTES", 0)
+    _, checkpoints = publish((GOOD,))
+    model = load_pretrained(f"{ARCH}.digits")
+    assert model.manifest.recipe["stored_as"] == "bfloat16"
+    params = split(model)[1]
+    assert all(value.dtype == np.float32 for value in params.values())
+    bits = [np.asarray(value).view(np.uint32) & 0xFFFF for value in params.values()]
+    assert not any(low.any() for low in bits)
+    (measured,) = model.manifest.metrics.values()
+    again = evaluate(model, PUBLISH.open_split(model.manifest.recipe["config"]))
+    assert (again.correct1, again.loss) == (measured["correct1"], measured["loss"])
+
+
+def test_a_card_follows_the_evidence(publish):
+    _, checkpoints = publish((GOOD,))
+    folder = checkpoints / f"{ARCH}.digits"
+    old, digest = (folder / "card.md").read_text(), read_manifest(folder).files["card.md"]
+    publish()
+    assert "0 failed" not in old and read_manifest(folder).files["card.md"] != digest
+    assert "1 failed (not in the mean)" in (folder / "card.md").read_text()
+    assert load_pretrained(f"{ARCH}.digits").manifest is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"commit": None}, "names no commit; give --training-commit"),
+        ({"commit": f"{COMMIT}-dirty"}, "was trained by code with changes"),
+    ],
+)
+def test_code_that_is_not_committed_makes_no_evidence(publish, runs, change, match):
+    path = runs / "digits" / GOOD.name / "env.json"
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | change))
+    try:
+        done, checkpoints = publish((GOOD,))
+    finally:
+        path.write_text(text)
+    assert match in done[0]["refused"] and done[0]["weight"] == "no weight"
+    assert not (checkpoints / "evidence").exists()
+
+
+def test_a_run_of_another_configuration_is_refused(publish):
+    config = dataclasses.replace(GOOD.config, optimizer=optimizer(learning_rate=0.01))
+    done, _ = publish((Row(GOOD.name, config),))
+    assert "optimizer.learning_rate: 0.05 -> 0.01" in done[0]["refused"]
+
+
+def test_other_evidence_and_other_weights_stay_unless_told(publish):
+    _, checkpoints = publish((GOOD,))
+    log = checkpoints / "evidence" / "digits" / GOOD.name / "result.json"
+    values = json.loads(log.read_text())
+    values["files"]["log.jsonl"]["sha256"] = "0" * 64
+    text = log.read_text()
+    log.write_text(json.dumps(values))
+    assert "holds evidence of another run" in publish((GOOD,))[0][0]["refused"]
+    log.write_text(text)
+    folder = checkpoints / f"{ARCH}.digits"
+    other = load_pretrained(f"{ARCH}.digits")
+    graphdef, params = split(other)
+    changed = merge(graphdef, {name: 2 * value for name, value in params.items()})
+    changed.preprocess, changed.classes = other.preprocess, other.classes
+    manifest = other.manifest
+    shutil.rmtree(folder)
+    write_pretrained(
+        folder, changed, metrics=manifest.metrics, recipe={}, data_terms="none", card=lambda m: ""
+    )
+    refused = publish((GOOD,))[0][0]
+    assert "published with other weights" in refused["refused"]
+    assert publish((GOOD,), replace=[folder.name])[0][0]["weight"] == f"{folder.name} written"
+    assert np.array_equal(split(load_pretrained(folder.name))[1]["head.bias"], params["head.bias"])
+
+
+def test_missing_rows_are_only_listed(publish, tmp_path):
+    assert [row["row"] for row in publish(names="wild*")[0]] == [WILD.name]
+    done, _ = publish((GOOD,), workdir=tmp_path / "nothing")
+    assert done[0]["evidence"] == "no evidence: missing" and list_pretrained() == []
+
+
+def test_a_tree_with_changes_is_one_sentence(monkeypatch, capsys, tmp_path):
+    def refuse(repository):
+        raise ValueError("the working tree has changes, commit them first: x")
+
+    monkeypatch.setattr(PUBLISH, "clean_commit", refuse)
+    assert PUBLISH_ZOO.main(["--matrix", "digits", "--checkpoints", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("publish_zoo: the working tree has changes")
+
+
+def test_runs_of_the_older_form_are_read():
+    values = GOOD.config.to_json()
+    values["model"]["remat"] = False
+    assert TrainConfig.from_json(values) == GOOD.config

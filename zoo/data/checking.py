@@ -1,0 +1,179 @@
+"""Is a folder of images fit to be trained and measured on? Every finding says what to do about it.
+
+ImageNet has checks of its own in `zoo.data.imagenet.checking`.
+"""
+
+import dataclasses
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zoo.data.decode import BadImageError, decode_image
+from zoo.data.image_folder import list_splits
+
+SMALLEST_SIDE = 32
+_LARGEST_RATIO = 10
+_SHOWN = 5
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderCheck:
+    """The findings of `check_folder`.
+
+    Attributes:
+      folder: that was looked at.
+      images: split -> class -> number of images.
+      errors: what stops a training or makes its numbers wrong, one sentence each.
+      warnings: what is worth knowing before.
+    """
+
+    folder: str
+    images: dict[str, dict[str, int]]
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All findings as JSON values, with `ok`: whether there are no errors."""
+        return {"ok": not self.errors, **dataclasses.asdict(self)}
+
+
+class _Image(NamedTuple):
+    split: str
+    label: str
+    path: Path
+    problem: str = ""
+    digest: str = ""
+    side: int = 0
+
+
+def check_folder(
+    path: str | Path,
+    *,
+    smallest_side: int = SMALLEST_SIDE,
+    workers: int = 8,
+    progress: Progress | None = None,
+) -> FolderCheck:
+    """Decodes every image of a folder of images and names all that is wrong with it at once.
+
+    Errors: fewer than two classes, classes without images, splits with different classes, images
+    that cannot be read. Warnings: equal pixels in two splits, equal pixels in two classes, a class
+    with ten times the images of another, images with a side below `smallest_side`.
+
+    Args:
+      path: the folder, as for `open_source("folder:PATH", ...)`.
+      smallest_side: pixels of input per pixel of the network's last map.
+      workers: images decoded at the same time.
+      progress: called as ("images", images done, images to do).
+
+    Raises:
+      ValueError: if `path` is no folder, or its images do not lie in class folders.
+    """
+    splits = list_splits(path)
+    listed = [
+        _Image(split, label, file)
+        for split, classes in splits.items()
+        for label, files in classes.items()
+        for file in files
+    ]
+    looked = []
+    with ThreadPoolExecutor(workers) as pool:
+        for image in pool.map(_look, listed):
+            looked.append(image)
+            if progress is not None:
+                progress("images", len(looked), len(listed))
+    images = {s: {c: len(files) for c, files in cs.items()} for s, cs in splits.items()}
+    return FolderCheck(
+        str(path),
+        images,
+        (*_class_errors(images), *_unreadable(looked)),
+        (*_duplicates(looked), *_imbalance(images), *_small(looked, smallest_side)),
+    )
+
+
+def _look(image: _Image) -> _Image:
+    try:
+        pixels = decode_image(image.path)
+    except BadImageError as error:
+        return image._replace(problem=str(error))
+    shape = str(pixels.shape).encode()
+    digest = hashlib.sha256(shape + pixels.tobytes()).hexdigest()
+    return image._replace(digest=digest, side=min(pixels.shape[:2]))
+
+
+def _class_errors(images: dict[str, dict[str, int]]) -> list[str]:
+    found, every = [], {name for classes in images.values() for name in classes}
+    for split, classes in images.items():
+        if len(classes) < 2:
+            found.append(f"{split}: {len(classes)} class folders; training needs 2 or more")
+        if empty := [name for name, count in classes.items() if not count]:
+            found.append(f"{split}: no images of {_some(empty)}; add some or remove the folders")
+        if missing := sorted(every - set(classes)):
+            found.append(f"{split}: no folder for {_some(missing)}, which another split has")
+    return found
+
+
+def _unreadable(images: list[_Image]) -> list[str]:
+    bad = [image.problem for image in images if image.problem]
+    return (
+        [f"{len(bad)} images cannot be read, replace or remove them: {_some(bad)}"] if bad else []
+    )
+
+
+def _duplicates(images: list[_Image]) -> list[str]:
+    same = defaultdict(list)
+    for image in images:
+        if image.digest:
+            same[image.digest].append(image)
+    groups = [group for group in same.values() if len(group) > 1]
+    across = [_pair(g, "split") for g in groups if len({image.split for image in g}) > 1]
+    labels = [_pair(g, "label") for g in groups if len({image.label for image in g}) > 1]
+    found = []
+    if across:
+        found.append(
+            f"{len(across)} images are in two splits, pixel by pixel, so accuracy will look too "
+            f"good; remove one of each: {_some(across)}"
+        )
+    if labels:
+        found.append(f"{len(labels)} images are in two classes; remove one: {_some(labels)}")
+    return found
+
+
+def _pair(group: list[_Image], field: str) -> str:
+    first = group[0]
+    other = next(image for image in group if getattr(image, field) != getattr(first, field))
+    return f"{first.path} = {other.path}"
+
+
+def _imbalance(images: dict[str, dict[str, int]]) -> list[str]:
+    found = []
+    for split, classes in images.items():
+        counts = {name: count for name, count in classes.items() if count}
+        if not counts:
+            continue
+        most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+        ratio = counts[most] / counts[least]
+        if ratio > _LARGEST_RATIO:
+            found.append(
+                f"{split}: {most} has {ratio:.1f} times the images of {least} ({counts[most]} and "
+                f"{counts[least]}); top-1 will be mostly that of the large classes"
+            )
+    return found
+
+
+def _small(images: list[_Image], smallest: int) -> list[str]:
+    small = [str(image.path) for image in images if 0 < image.side < smallest]
+    if not small:
+        return []
+    return [
+        f"{len(small)} images have a side below {smallest} pixels, the reduction of the network, "
+        f"and are enlarged: {_some(small)}"
+    ]
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:_SHOWN]) + (", ..." if len(items) > _SHOWN else "")
