@@ -1,20 +1,20 @@
 """Networks that the tests inspect by their import path."""
 
+import jax
 from flax import nnx
 
 import zoo
 
-DEPTH, WIDTH = 50, 128
-
 
 class Chain(nnx.Module):
-    """`DEPTH` nonlinear layers in sequence, wide and narrow in turn."""
+    """Nonlinear layers in sequence, of two widths in turn."""
 
-    def __init__(self, rngs):
-        sizes = [WIDTH, WIDTH // 2] * (DEPTH // 2) + [WIDTH]
+    def __init__(self, depth, width, phi):
+        rngs = nnx.Rngs(0)
+        sizes = [width, width // 2] * (depth // 2) + [width]
         pairs = zip(sizes, sizes[1:], strict=False)
         self.layers = nnx.List([nnx.Linear(m, n, rngs=rngs) for m, n in pairs])
-        self.activation = zoo.ShapedActivation("relu")
+        self.activation = zoo.ShapedActivation(phi)
 
     def __call__(self, x):
         for layer in self.layers:
@@ -22,14 +22,21 @@ class Chain(nnx.Module):
         return x
 
 
-def eoc():
-    return zoo.shape(Chain(nnx.Rngs(0)), zoo.EOC(), (1, WIDTH)), (1, WIDTH)
+def eoc(depth=8, width=32):
+    return zoo.shape(Chain(depth, width, "relu"), zoo.EOC(), (1, width)), (1, width)
 
 
-def tat():
-    chain = Chain(nnx.Rngs(0))
-    chain.activation = zoo.ShapedActivation("leaky_relu")
-    return zoo.shape(chain, zoo.TAT(eta=0.9), (1, WIDTH)), (1, WIDTH)
+def tat(depth=8, width=32):
+    chain = Chain(depth, width, "leaky_relu")
+    return zoo.shape(chain, zoo.TAT(eta=0.9), (1, width)), (1, width)
+
+
+def deep_eoc():
+    return eoc(50, 128)
+
+
+def deep_tat():
+    return tat(50, 128)
 
 
 def normalised():
@@ -39,8 +46,6 @@ def normalised():
 
 def scanned():
     """Three residual blocks in one scan."""
-    import jax
-
     activation = zoo.EOC().solve(3)
     kernels = jax.random.normal(jax.random.key(0), (4, 16, 16)) / 4
 

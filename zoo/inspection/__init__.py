@@ -2,6 +2,14 @@
 
 from zoo.inspection.inspecting import inspect
 from zoo.inspection.page import MissingPlotsError, write_page
+from zoo.inspection.prediction import Prediction, predict
 from zoo.inspection.report import InspectionReport
 
-__all__ = ["InspectionReport", "MissingPlotsError", "inspect", "write_page"]
+__all__ = [
+    "InspectionReport",
+    "MissingPlotsError",
+    "Prediction",
+    "inspect",
+    "predict",
+    "write_page",
+]

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.inspection.prediction import Maps
+from zoo.inspection.prediction import Prediction
 from zoo.inspection.report import LayerNorms, Spectrum
 from zoo.inspection.subject import Subject
-from zoo.inspection.taps import Tap, Tapped, weight_names, weights_of
+from zoo.inspection.taps import Tapped, weight_names, weights_of
 from zoo.models import Network as ZooNetwork
 
 _BATCH = 16
@@ -53,8 +53,7 @@ def spectra(
     subject: Subject,
     drawn: list[list[Any]],
     inputs: np.ndarray,
-    places: list[Tap] | None,
-    maps: Maps,
+    prediction: Prediction | None,
 ) -> list[Spectrum]:
     """Of input -> features, of a block of three layers (of chains), and of input -> output."""
     x = jnp.asarray(inputs[0, 0, :1])
@@ -62,10 +61,10 @@ def spectra(
     last = len(jax.eval_shape(tapped, drawn[0], x)[1]) - 1
     middle = last // 2
     parts: list[tuple[str, int, int | None]] = [("input to features", 0, last)]
-    if places and places[last].graph.is_chain and last > middle + _BLOCK:
+    if prediction and prediction.taps[last].graph.is_chain and last > middle + _BLOCK:
         parts.append((f"layers {middle} to {middle + _BLOCK}", middle, middle + _BLOCK))
     parts.append(("input to output", 0, None))
-    return [_spectrum(part, tapped, drawn, x, places, maps) for part in parts]
+    return [_spectrum(part, tapped, drawn, x, prediction) for part in parts]
 
 
 def _spectrum(
@@ -73,8 +72,7 @@ def _spectrum(
     tapped: Tapped,
     drawn: list[list[Any]],
     x: jax.Array,
-    places: list[Tap] | None,
-    maps: Maps,
+    prediction: Prediction | None,
 ) -> Spectrum:
     name, start, end = part
     sizes = [value.shape for value in jax.eval_shape(tapped, drawn[0], x)[1]]
@@ -93,8 +91,9 @@ def _spectrum(
         values = [np.asarray(solve(weights)) * (n_in / n_out) ** 0.5 for weights in drawn]
     shares = [float(np.sum(np.square(one))) / n_in for one in values]
     predicted = None
-    if places and is_whole and end is not None and not places[end].is_pooled:
-        predicted = maps.slope(places[end].graph) / maps.slope(places[start].graph)
+    if prediction and is_whole and end is not None and not prediction.taps[end].is_pooled:
+        before, after = (prediction.slope(prediction.taps[i]) for i in (start, end))
+        predicted = after / before if before and after else None
     error = float(np.std(shares, ddof=1) / len(shares) ** 0.5) if len(shares) > 1 else None
     return Spectrum(name, [v.tolist() for v in values], float(np.mean(shares)), error, predicted)
 

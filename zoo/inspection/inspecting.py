@@ -9,14 +9,14 @@ import numpy as np
 
 from zoo.inspection.backward import norms, spectra
 from zoo.inspection.pairs import cosine, pairs
-from zoo.inspection.prediction import Maps
+from zoo.inspection.prediction import Prediction, predict
 from zoo.inspection.report import CMap, Curve, InspectionReport, verdict
 from zoo.inspection.subject import Subject, subject_of
-from zoo.inspection.taps import Tap, Tapped, graph_of, weights_of
+from zoo.inspection.taps import Tapped, weights_of
 from zoo.shaping import NotShapableError
 
 _PAIRS = 4
-_GRID = np.linspace(-1, 1, 81)
+_GRID = -np.cos(np.linspace(0, np.pi, 33))  # dense where C maps bend
 _C_MAPS = 5
 
 
@@ -57,8 +57,11 @@ def inspect(
     batch = (2 * len(cosines) * count, *subject.shape[1:])
     tapped = Tapped(subject.network, batch)
     own = weights_of(subject.network)
-    places, refusal = _places(subject, tapped, own, batch)
-    kept = _kept(tapped, own, places)
+    try:
+        prediction, refusal = predict(subject.network, batch), ""
+    except NotShapableError as error:
+        prediction, refusal = None, str(error)
+    kept = _kept(tapped, own, prediction)
     inputs = pairs(_first_tap(tapped, own, len(cosines) * count), batch, cosines, count, seed)
     taps = jax.jit(lambda weights, x: _values(tapped, kept, weights, x))
 
@@ -69,12 +72,10 @@ def inspect(
     drawn = [weights_of(subject.draw(one)) for one in seeds] if subject.draw else [own]
     q, c = (np.stack(one) for one in zip(*map(measure, drawn), strict=True))
     trained = measure(own) if subject.is_trained else None
-    known = [places[i] for i in kept] if places else None
-    maps = Maps(next(iter(tapped.activations()), None))
-    curves = [
-        _curve(c[:, i], known, trained and trained[1][i], lambda tap, s: float(maps.cosine(tap, s)))
-        for i in range(len(cosines))
-    ]
+    starts = [float(c[:, i, 0].mean()) for i in range(len(cosines))]
+    expected = _expected(prediction, kept, starts, float(q[:, 0].mean()))
+    curves = [_curve(c[:, i], expected[i], trained and trained[1][i]) for i in range(len(cosines))]
+    depths = [prediction.taps[i].depth for i in kept] if prediction else list(range(len(kept)))
     widths = [value.shape[-1] for value in jax.eval_shape(taps, own, inputs.reshape(batch))]
     signals, gradients, layers, label = norms(subject, data, seed)
     report = InspectionReport(
@@ -83,34 +84,23 @@ def inspect(
         draws=len(seeds),
         weights=_described(subject),
         refusal=refusal,
-        depths=[tap.depth for tap in known] if known else list(range(len(kept))),
+        depths=depths,
         widths=widths,
         cosines=curves,
-        q=_curve(q, known, trained and trained[0], maps.q),
+        q=_curve(q, expected[-1], trained and trained[0]),
         activation_rms=signals,
         gradient_rms=gradients,
         layers=layers,
-        spectra=spectra(subject, drawn, inputs, places, maps),
-        c_maps=_c_maps(known, maps) if known else [],
+        spectra=spectra(subject, drawn, inputs, prediction),
+        c_maps=_c_maps(prediction, kept) if prediction else [],
         batch=label,
     )
     return dataclasses.replace(report, verdict=verdict(report))
 
 
-def _places(
-    subject: Subject, tapped: Tapped, weights: list[Any], batch: tuple[int, ...]
-) -> tuple[list[Tap], str]:
-    try:
-        graph_of(subject.network, batch)
-        if len(tapped.activations()) > 1:
-            return [], "the network applies several different shaped activations"
-        return tapped.places(weights), ""
-    except NotShapableError as error:
-        return [], str(error)
-
-
-def _kept(tapped: Tapped, weights: list[Any], places: list[Tap]) -> list[int]:
+def _kept(tapped: Tapped, weights: list[Any], prediction: Prediction | None) -> list[int]:
     """The taps to report: all, and the output if nonlinear layers come after the last one."""
+    places = prediction.taps if prediction else []
     spec = jax.ShapeDtypeStruct(tapped.shape, jnp.float32)
     taps = jax.eval_shape(tapped, weights, spec)[1]
     ends_nonlinear = places and places[-1].depth > max(tap.depth for tap in places[:-1])
@@ -137,14 +127,27 @@ def _kernels(values: list[jax.Array], shape: tuple[int, ...]) -> tuple[np.ndarra
     return q, np.stack([cosine(*row, axis=-1).mean(-1) for row in rows], -1)
 
 
-def _curve(measured: np.ndarray, places: list[Tap] | None, trained: Any, map_of: Any) -> Curve:
+def _expected(
+    prediction: Prediction | None, kept: list[int], starts: list[float], q: float
+) -> list[list[float | None]]:
+    """By place, cosines from each of `starts` and last q values; None where there is no map."""
+    if prediction is None:
+        return [[None] * len(kept) for _ in range(len(starts) + 1)]
+    kernels = prediction.kernels(np.asarray(starts), q)
+    rows = [
+        [None] * (len(starts) + 1)
+        if prediction.taps[i].is_pooled
+        else [*kernels[i].c.tolist(), kernels[i].q]
+        for i in kept
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _curve(measured: np.ndarray, predicted: list[float | None], trained: Any) -> Curve:
     """`measured`: [draws, places]."""
     mean, start = measured.mean(0), float(measured[:, 0].mean())
     many = len(measured) > 1
     error = np.std(measured, axis=0, ddof=1) / len(measured) ** 0.5 if many else None
-    predicted: list[float | None] = [None] * len(mean)
-    if places:
-        predicted = [None if tap.is_pooled else map_of(tap.graph, start) for tap in places]
     return Curve(
         start,
         predicted,
@@ -154,11 +157,12 @@ def _curve(measured: np.ndarray, places: list[Tap] | None, trained: Any, map_of:
     )
 
 
-def _c_maps(places: list[Tap], maps: Maps) -> list[CMap]:
-    chosen = np.unique(np.linspace(0, len(places) - 1, _C_MAPS + 1).round().astype(int)[1:])
+def _c_maps(prediction: Prediction, kept: list[int]) -> list[CMap]:
+    chosen = np.unique(np.linspace(0, len(kept) - 1, _C_MAPS + 1).round().astype(int)[1:])
+    kernels = prediction.kernels(_GRID)
     return [
-        CMap(tap.depth, _GRID.tolist(), maps.cosine(tap.graph, _GRID).tolist())
-        for tap in (places[i] for i in chosen)
+        CMap(prediction.taps[i].depth, _GRID.tolist(), kernels[i].c.tolist())
+        for i in (kept[k] for k in chosen)
     ]
 
 

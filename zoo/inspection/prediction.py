@@ -1,79 +1,81 @@
 """What the kernel maps predict at each tap of a network: q, cosine, and slope of the C map.
 
-The maps are those of the limit of infinite width. Cosines are predicted for unit q values.
+The maps are those of the limit of infinite width. Only shapes are needed, no weights.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
+import dataclasses
 
 import numpy as np
-from numpy.polynomial.chebyshev import Chebyshev
 
-from zoo.shaping import KernelGraph, ShapedActivation, c_map, c_slope, q_map
-from zoo.shaping.graph import Mix, Nonlinear
-from zoo.shaping.kernel_maps import Nonlinearity
+from zoo.inspection.taps import Network, Tap, Tapped, weights_of
+from zoo.shaping import (
+    KernelGraph,
+    Kernels,
+    NotShapableError,
+    ShapedActivation,
+    c_slope,
+    kernel_graph,
+    propagate,
+)
 
-_CHEBYSHEV_DEGREE = 48
-
-Local = Callable[[Nonlinearity, np.ndarray], np.ndarray]
+_Q_TOLERANCE = 1e-3  # how far q may be from 1 where C'(1) is the mean square of a Jacobian
 
 
-class Maps:
-    """Predictions for a network whose marked activation is `activation`.
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The kernel maps of a network down to each of its taps.
 
-    Chains share their beginnings, so each local map is evaluated once for each value.
+    Attributes:
+      taps: in the order they are computed; last the output.
+      graph: of the whole network; `Tap.node` numbers its nodes.
+      activation: of the marked nonlinear layers; None if there are none.
     """
 
-    def __init__(self, activation: ShapedActivation | None) -> None:
-        self._activation = activation
-        self._known: dict[tuple[Any, ...], np.ndarray] = {}
+    taps: list[Tap]
+    graph: KernelGraph
+    activation: ShapedActivation | None
 
-    def cosine(self, graph: KernelGraph, c: np.ndarray | float) -> np.ndarray:
-        """Cosine at the end of `graph` for cosines `c` of its inputs."""
-        return self._sweep(graph, np.asarray(c, np.float64), lambda f, x: _c_map(f)(x), "c")
+    def kernels(self, c: np.ndarray | float, q: float = 1.0) -> list[Kernels]:
+        """q value and cosines at every tap for inputs of cosines `c` and q value `q`."""
+        values = propagate(self.graph, c, q=q, activation=self.activation)
+        return [values[tap.node] for tap in self.taps]
 
-    def q(self, graph: KernelGraph, q: float) -> float:
-        """q value at the end of `graph` for inputs of q value `q`."""
-        return float(self._sweep(graph, np.asarray(q, np.float64), q_map, "q"))
+    def slope(self, tap: Tap) -> float | None:
+        """C'(1) down to `tap`: mean square of the Jacobian, times inputs / outputs.
 
-    def slope(self, graph: KernelGraph) -> float:
-        """C_f'(1) of `graph` as a whole; infinite where an activation jumps."""
-        one = np.ones(())
-        return float(self._sweep(graph, one, lambda f, x: x * c_slope(f), "slope"))
-
-    def _sweep(self, graph: KernelGraph, start: np.ndarray, local: Local, kind: str) -> np.ndarray:
-        values: list[np.ndarray] = []
-        for node in graph.nodes:
-            if isinstance(node, Mix):
-                parts = zip(node.shares, node.sources, strict=True)
-                values.append(np.asarray(sum(share * values[i] for share, i in parts)))
-            elif isinstance(node, Nonlinear):
-                value = values[node.source]
-                for _ in range(node.times):
-                    value = self._step(node.function or self._activation, value, local, kind)
-                values.append(value)
-            else:
-                values.append(start)
-        return values[-1]
-
-    def _step(self, function: Any, value: np.ndarray, local: Local, kind: str) -> np.ndarray:
-        key = (kind, function, value.shape, value.tobytes())
-        if key not in self._known:
-            self._known[key] = np.asarray(local(function, value))
-        return self._known[key]
+        None where no single number tells: for q values other than 1, products, and networks of
+        several activations.
+        """
+        marked = [self.activation] if self.activation else []
+        functions = [*marked, *tap.graph.unmarked]
+        if len(functions) > 1 or tap.graph.has_products:
+            return None
+        values = propagate(tap.graph, 1.0, activation=self.activation)
+        if any(abs(one.q - 1) > _Q_TOLERANCE for one in values):
+            return None
+        local = float(c_slope(functions[0])) if functions else 1.0
+        return tap.graph.evaluate(1.0, lambda slope: slope * local)
 
 
-@functools.lru_cache(maxsize=32)
-def _c_map(function: Nonlinearity) -> Callable[[np.ndarray], np.ndarray]:
-    """The C map of one activation, fast enough to be applied at thousands of values.
+def predict(network: Network, shape: tuple[int, ...]) -> Prediction:
+    """The kernel maps of a network of one input, concrete or abstract (`nnx.eval_shape`).
 
-    In theta = arccos c it is analytic on [0, pi], with kinks too, so a Chebyshev series holds it.
+    Args:
+      network: an NNX module or a function.
+      shape: of its input, batch axis first.
+
+    Raises:
+      NotShapableError: in one sentence, for a network without kernel maps.
+
+    Example:
+      >>> network = nnx.eval_shape(lambda: zoo.create_model("vanilla_resnet50_tat_lrelu"))
+      >>> round(float(predict(network, (1, 1, 1, 3)).kernels(0.0)[-1].c), 6)
+      0.9
     """
-    if isinstance(function, ShapedActivation) and function.phi in ("relu", "leaky_relu"):
-        if not function.input_shift and not function.output_shift:
-            return lambda c: c_map(function, np.clip(c, -1, 1))
-    series = Chebyshev.interpolate(
-        lambda theta: c_map(function, np.cos(theta)), _CHEBYSHEV_DEGREE, domain=[0, np.pi]
-    )
-    return lambda c: np.clip(series(np.arccos(np.clip(c, -1, 1))), -1, 1)
+    kernel_graph(network, shape)  # the refusal of the network itself
+    tapped = Tapped(network, shape)
+    activations = tapped.activations()
+    if len(activations) > 1:
+        raise NotShapableError("the network applies several different shaped activations")
+    taps, graph = tapped.places(weights_of(network))
+    return Prediction(taps, graph, activations[0] if activations else None)

@@ -3,9 +3,12 @@
 import dataclasses
 from typing import Any
 
+from scipy.stats import t as student
+
 COLLAPSED = 0.98
 """Orthogonal inputs that end above this cosine are called hard to tell apart."""
-STANDARD_ERRORS = 4.0
+CHANCE = 0.001
+"""How often normal errors alone would make a report call its measurements off the maps."""
 Q_RANGE = (0.5, 2.0)
 MAX_SLOPE = 10.0
 
@@ -124,13 +127,10 @@ class InspectionReport:
         return sum(1 / width for width in self.widths)
 
 
-def deviation(curve: Curve) -> float | None:
-    """Largest |measured - predicted| in standard errors past the input; None if not known."""
-    if curve.error is None:
-        return None
-    rows = zip(curve.predicted, curve.mean, curve.error, strict=True)
-    known = [abs(m - p) / e for p, m, e in rows if p is not None and e > 1e-5]
-    return max(known, default=None)
+def deviations(curve: Curve) -> list[tuple[float, float]]:
+    """|measured - predicted| at each place past the input, as it is and in standard errors."""
+    rows = zip(curve.predicted, curve.mean, curve.error or (), strict=curve.error is not None)
+    return [(abs(m - p), abs(m - p) / e) for p, m, e in rows if p is not None and e > 1e-5]
 
 
 def verdict(report: InspectionReport) -> tuple[str, ...]:
@@ -173,17 +173,16 @@ def verdict(report: InspectionReport) -> tuple[str, ...]:
 def _agreement(report: InspectionReport) -> str:
     if report.refusal:
         return f"There is no prediction: {report.refusal}."
-    found = [d for d in map(deviation, report.cosines) if d is not None]
+    found = [one for curve in report.cosines for one in deviations(curve)]
     if not found:
         return "Predictions were not checked: these weights are the only draw there is."
-    largest, width = max(found), report.depth_over_width
-    if largest <= STANDARD_ERRORS:
-        return (
-            f"Measured cosines agree with the infinite-width maps: at most {largest:.1f} standard "
-            f"errors apart over {report.draws} draws (threshold {STANDARD_ERRORS:g})."
-        )
+    apart, errors = (max(column) for column in zip(*found, strict=True))
+    allowed = float(student.ppf(1 - CHANCE / 2 / len(found), report.draws - 1))
+    state = "show no difference" if errors <= allowed else "differ"
     return (
-        f"Measured cosines differ from the infinite-width maps by up to {largest:.1f} standard "
-        f"errors over {report.draws} draws (threshold {STANDARD_ERRORS:g}); the sum of 1 / width "
-        f"over layers is {width:.2f}, and finite width moves cosines by an amount of that order."
+        f"Measured cosines {state} from the infinite-width maps: they are at most {apart:.4f} and at "
+        f"most {errors:.1f} standard errors of {report.draws} draws apart (allowed {allowed:.1f}, "
+        f"Student's t for {len(found)} comparisons). The sum of 1 / width over layers is "
+        f"{report.depth_over_width:.2f}: finite width shifts means by that order at most and makes "
+        "single draws scatter by its square root."
     )

@@ -14,7 +14,7 @@ from flax import nnx
 from jax import lax
 from jax.extend.core import Literal
 
-from zoo.shaping import KernelGraph, ShapedActivation, kernel_graph
+from zoo.shaping import KernelGraph, ShapedActivation
 from zoo.shaping.primitives import AFFINE
 from zoo.shaping.signals import Constant, Raw, single
 from zoo.shaping.trace import trace
@@ -30,13 +30,13 @@ class Tap:
     Attributes:
       depth: nonlinear layers on the longest path from the input to here.
       graph: kernel graph of what is computed up to here.
-      shape: of the signal, batch axis first.
+      node: number of the signal in the graph of the whole network.
       is_pooled: whether locations were averaged away, which the kernel maps do not model.
     """
 
     depth: int
     graph: KernelGraph
-    shape: tuple[int, ...]
+    node: int
     is_pooled: bool
 
 
@@ -61,8 +61,11 @@ class Tapped:
         (output, *_) = run.jaxpr(self._closed, arguments)
         return output[0], run.taps
 
-    def places(self, weights: list[Any]) -> list[Tap]:
-        """For each tap its place, and last that of the output, as one more layer would read it.
+    def places(self, weights: list[Any]) -> tuple[list[Tap], KernelGraph]:
+        """For each tap its place, last that of the output as one more layer would read it.
+
+        Returns:
+          The places, and the graph of the whole network that their nodes are numbered in.
 
         Raises:
           NotShapableError: for a network without kernel graph.
@@ -81,15 +84,16 @@ class Tapped:
         values = walk.run(closed, [*given, Raw(object())])
         nodes = [0 if isinstance(one, Raw) else single(walk._as_signal(one)).node for one in values]
         located = len(self.shape) > 2 and any(size > 1 for size in self.shape[1:-1])
-        return [
+        places = [
             Tap(
                 walk.builder.depths[node],
                 walk.builder.graph(node),
-                tuple(value.shape),
+                node,
                 located and len(value.shape) < len(self.shape),
             )
             for node, value in zip(nodes, [*taps, output], strict=True)
         ]
+        return places, walk.builder.whole()
 
     def activations(self) -> list[ShapedActivation]:
         """The marked activations it applies, each once."""
@@ -109,11 +113,6 @@ def weight_names(network: Network) -> list[str]:
         return []
     paths = [path for path, _ in nnx.to_flat_state(nnx.state(network, nnx.Param))]
     return [".".join(map(str, path)) for path in paths]
-
-
-def graph_of(network: Network, shape: tuple[int, ...]) -> KernelGraph:
-    """The kernel graph, or NotShapableError in one sentence."""
-    return kernel_graph(network, shape)
 
 
 class _Run:
