@@ -10,6 +10,8 @@ from typing import Any
 from zoo.inspection.report import Curve, InspectionReport
 
 _COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
+_NORMS = ("weight", "gradient", "update")
+_ROUNDING = 1e-6  # singular values below this share of the largest are zeros of float32
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
     ".verdict{background:#f2f4f8;padding:.5em 1em}"
@@ -28,6 +30,7 @@ class _Line:
     color: str
     error: list[float] | None = None
     dots: bool = False
+    names: list[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +62,11 @@ def write_page(report: InspectionReport, folder: str | Path) -> Path:
     for plot in _plots(report):
         _png(plot, folder / f"{plot.key}.png")
         drawn = plotly.io.to_html(
-            _figure(plot), include_plotlyjs=False, full_html=False, div_id=plot.key
+            _figure(plot),
+            config={"displaylogo": False},
+            include_plotlyjs=False,
+            full_html=False,
+            div_id=plot.key,
         )
         sections.append(f"<h2>{html.escape(plot.title)}</h2><p>{html.escape(plot.text)}</p>{drawn}")
     (folder / "report.json").write_text(json.dumps(report.to_json()), encoding="utf-8")
@@ -128,6 +135,8 @@ def _kernel_plots(report: InspectionReport) -> list[_Plot]:
 
 def _backward_plots(report: InspectionReport) -> list[_Plot]:
     layers = [float(i) for i in range(len(report.layers))]
+    names = [one.name for one in report.layers]
+    norms = [(key, [getattr(one, key) for one in report.layers]) for key in _NORMS]
     signals = [float(i) for i in range(len(report.activation_rms))]
     return [
         _Plot(
@@ -144,19 +153,20 @@ def _backward_plots(report: InspectionReport) -> list[_Plot]:
             "Update: relative change of a weight per unit learning rate of gradient descent.",
             "weight", "root mean square",
             [
-                _Line("weight", layers, [one.weight for one in report.layers], _COLORS[0]),
-                _Line("gradient", layers, [one.gradient for one in report.layers], _COLORS[1]),
-                _Line("update", layers, [one.update for one in report.layers], _COLORS[2]),
+                _Line(key, layers, values, color, names=names)
+                for (key, values), color in zip(norms, _COLORS, strict=False)
             ],
             log=True,
         ),
         _Plot(
             "spectra", "Singular values of Jacobians",
-            "First draw, times sqrt(inputs / outputs). " + _slopes(report),
+            f"First draw, times sqrt(inputs / outputs), without zeros. {_slopes(report)} The mean "
+            "square is heavy-tailed over draws, more so the larger the sum of 1 / width, here "
+            f"{report.depth_over_width:.2f}: few draws tend to fall below its mean.",
             "index", "singular value",
             [
                 _Line(one.name, [float(k) for k in range(len(one.values[0]))],
-                      list(one.values[0]), _COLORS[i], dots=True)
+                      _nonzero(one.values[0]), _COLORS[i], dots=True)
                 for i, one in enumerate(report.spectra)
             ],
             log=True,
@@ -164,10 +174,14 @@ def _backward_plots(report: InspectionReport) -> list[_Plot]:
     ]  # fmt: skip
 
 
+def _nonzero(values: list[float]) -> list[float | None]:
+    return [one if one > _ROUNDING * max(values) else None for one in values]
+
+
 def _slopes(report: InspectionReport) -> str:
     parts = []
     for one in report.spectra:
-        error = "" if one.error is None else f" +- {one.error:.2g}"
+        error = "" if one.error is None else f" ± {one.error:.2g}"
         known = "" if one.predicted is None else f" (predicted C'(1) = {one.predicted:.4g})"
         parts.append(f"{one.name}: mean square {one.mean_square:.4g}{error}{known}")
     return "; ".join(parts) + "."
@@ -190,13 +204,23 @@ def _figure(plot: _Plot) -> Any:
         bars = {"type": "data", "array": line.error} if line.error else None
         mode = "markers" if line.dots else "lines"
         figure.add_scatter(
-            x=line.x, y=line.y, name=line.name, mode=mode, error_y=bars, line={"color": line.color}
+            x=line.x,
+            y=line.y,
+            name=line.name,
+            mode=mode,
+            error_y=bars,
+            line={"color": line.color},
+            text=line.names,
         )
     figure.update_layout(
-        xaxis_title=plot.x, yaxis_title=plot.y, height=420, margin={"t": 20, "b": 40}
+        xaxis_title=plot.x,
+        yaxis_title=plot.y,
+        height=420,
+        margin={"t": 20, "b": 40},
+        template="plotly_white",
     )
     if plot.log:
-        figure.update_yaxes(type="log")
+        figure.update_yaxes(type="log", exponentformat="power")
     return figure
 
 

@@ -180,9 +180,9 @@ def _agreement(report: InspectionReport) -> str:
     allowed = float(student.ppf(1 - CHANCE / 2 / len(found), report.draws - 1))
     state = "show no difference" if errors <= allowed else "differ"
     return (
-        f"Measured cosines {state} from the infinite-width maps: they are at most {apart:.4f} and at "
-        f"most {errors:.1f} standard errors of {report.draws} draws apart (allowed {allowed:.1f}, "
-        f"Student's t for {len(found)} comparisons). The sum of 1 / width over layers is "
-        f"{report.depth_over_width:.2f}: finite width shifts means by that order at most and makes "
-        "single draws scatter by its square root."
+        f"Measured cosines {state} from the infinite-width maps: they are at most {apart:.4f} and "
+        f"at most {errors:.1f} standard errors of {report.draws} draws apart (allowed "
+        f"{allowed:.1f}, Student's t for {len(found)} comparisons). The sum of 1 / width over "
+        f"layers is {report.depth_over_width:.2f}: finite width shifts means by that order at most "
+        "and makes single draws scatter by its square root."
     )
