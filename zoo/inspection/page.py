@@ -30,6 +30,7 @@ class _Line:
     color: str
     error: list[float] | None = None
     dots: bool = False
+    dashes: bool = False
     names: list[str] | None = None
 
 
@@ -192,7 +193,8 @@ def _curve_lines(name: str, depths: list[float], curve: Curve, color: str) -> li
     if any(one is not None for one in curve.predicted):
         lines.insert(0, _Line(f"{name}, predicted", depths, curve.predicted, color))
     if curve.trained is not None:
-        lines.append(_Line(f"{name}, these weights", depths, list(curve.trained), "#777777"))
+        label = f"{name}, these weights"
+        lines.append(_Line(label, depths, list(curve.trained), color, dashes=True))
     return lines
 
 
@@ -209,7 +211,7 @@ def _figure(plot: _Plot) -> Any:
             name=line.name,
             mode=mode,
             error_y=bars,
-            line={"color": line.color},
+            line={"color": line.color, "dash": "dot" if line.dashes else "solid"},
             text=line.names,
         )
     figure.update_layout(
@@ -231,7 +233,7 @@ def _png(plot: _Plot, path: Path) -> None:
     axes = figure.subplots()
     for line in plot.lines:
         y = [float("nan") if one is None else one for one in line.y]
-        form = "." if line.dots else "-"
+        form = "." if line.dots else ":" if line.dashes else "-"
         axes.errorbar(line.x, y, line.error, fmt=form, color=line.color, label=line.name)
     axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)
     axes.set_yscale("log" if plot.log else "linear")
