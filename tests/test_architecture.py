@@ -22,7 +22,7 @@ STRANGERS = [{"models", "data"}]
 FENCES = {
     "orbax": "checkpoint",
     "grain": "data/pipeline",
-    "scipy": "shaping",
+    "scipy": "shaping inspection",
     "tyro": "cli",
     "tensorflow_datasets": "data",
     "sklearn": "data",

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-from scipy.stats import t as student
-
 COLLAPSED = 0.98
 """Orthogonal inputs that end above this cosine are called hard to tell apart."""
 CHANCE = 0.001
@@ -173,6 +171,8 @@ def verdict(report: InspectionReport) -> tuple[str, ...]:
 def _agreement(report: InspectionReport) -> str:
     if report.refusal:
         return f"There is no prediction: {report.refusal}."
+    from scipy.stats import t as student
+
     found = [one for curve in report.cosines for one in deviations(curve)]
     if not found:
         return "Predictions were not checked: these weights are the only draw there is."
