@@ -22,7 +22,7 @@ STRANGERS = [{"models", "data"}]
 FENCES = {
     "orbax": "checkpoint",
     "grain": "data/pipeline",
-    "scipy": "shaping",
+    "scipy": "shaping inspection",
     "tyro": "cli",
     "tensorflow_datasets": "data",
     "sklearn": "data",
@@ -30,6 +30,8 @@ FENCES = {
     "huggingface_hub": "export/hub",
     "httpx2": "export/hub",
     "array_record": "data/imagenet",
+    "plotly": "inspection",
+    "matplotlib": "inspection",
 }
 NEVER = ("tensorflow", "torch")
 MODULES = sorted((REPOSITORY / "zoo").rglob("*.py"))
@@ -95,6 +97,7 @@ def test_import_starts_no_backend_and_pulls_no_heavy_library():
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge._backends, 'a backend was started'\n"
         "heavy = {'tensorflow', 'torch', 'sklearn', 'matplotlib', 'grain', 'orbax', 'flax'}\n"
+        "heavy.add('plotly')\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -18,6 +18,7 @@ _HOME = {
     "create_model": "zoo.models",
     "evaluate": "zoo.evaluation",
     "finetune": "zoo.finetuning",
+    "inspect": "zoo.inspection",
     "kernel_graph": "zoo.shaping",
     "list_models": "zoo.models",
     "list_pretrained": "zoo.pretrained",

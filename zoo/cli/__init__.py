@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 from zoo.cli import actions, commands, data_commands, planning, weights
 from zoo.cli.information import info
+from zoo.cli.inspection import Inspect, inspect
 from zoo.cli.text import Output
 
 __all__ = ["main"]
@@ -28,6 +29,7 @@ __all__ = ["main"]
 _ACTIONS = {
     "list": (commands.List, actions.list_ids),
     "info": (commands.Info, info),
+    "inspect": (Inspect, inspect),
     "eval": (commands.Eval, actions.evaluate),
     "predict": (commands.Predict, actions.predict),
     "train": (commands.Command, actions.train),

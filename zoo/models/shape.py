@@ -91,6 +91,18 @@ def shape(
     return shaped
 
 
+def reinitialise(module: Any, *example_shapes: tuple[int, ...], seed: int = 0) -> Any:
+    """A copy of `module` whose weights begin anew as `shape` begins them; activations are kept.
+
+    Raises:
+      NotShapableError: for a weight that the forward pass uses in a way that leaves open how it
+        should begin.
+    """
+    fresh = nnx.clone(module) if isinstance(module, nnx.Module) else module
+    closed = trace(fresh, example_shapes, jnp.float32)
+    return _initialised(fresh, closed, len(example_shapes), seed)
+
+
 def _is_leaf(module: Any) -> bool:
     return jax.tree_util.treedef_is_leaf(jax.tree.structure(module))
 

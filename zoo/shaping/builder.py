@@ -63,6 +63,10 @@ class GraphBuilder:
         ordered = tuple(sorted(sources))
         return self._add(Product(ordered), max(self.depths[source] for source in ordered))
 
+    def whole(self) -> KernelGraph:
+        """Every node so far, under its own number."""
+        return KernelGraph(tuple(self._nodes))
+
     def graph(self, output: int) -> KernelGraph:
         """The graph that ends in `output`: what leads nowhere is dropped, sequences are merged."""
         readers: dict[int, int] = {output: 1}

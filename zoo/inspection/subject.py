@@ -1,0 +1,91 @@
+"""What is inspected: an id, a weight, or a network of the user's by its import path."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
+
+from zoo.inspection.taps import Network
+from zoo.models import Network as ZooNetwork
+from zoo.models import create_model, list_models, overrides_of
+from zoo.models.shape import reinitialise
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A network and how its weights are drawn.
+
+    Attributes:
+      name: for titles.
+      network: as it is.
+      shape: of its input, batch axis first.
+      draw: seed -> the network with fresh weights; None if only these weights can be had.
+      is_trained: whether the weights were trained, so that predictions are not about them.
+    """
+
+    name: str
+    network: Network
+    shape: tuple[int, ...]
+    draw: Callable[[int], Network] | None
+    is_trained: bool = False
+
+
+def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subject:
+    """The subject that an id, a weight, `package.module:name` or a network stands for.
+
+    A name in a module is a network, a pair (network, input shape), or a function that returns
+    one of them.
+
+    Raises:
+      ValueError: if it cannot be found, or the shape of its input is not known.
+    """
+    name = model_or_id if isinstance(model_or_id, str) else type(model_or_id).__name__
+    network, trained = model_or_id, False
+    if isinstance(model_or_id, str) and model_or_id in list_models():
+        network = create_model(model_or_id)
+    elif isinstance(model_or_id, str) and _is_import_path(model_or_id):
+        network, shape = _imported(model_or_id, shape)
+    elif isinstance(model_or_id, str):
+        from zoo.pretrained import load_pretrained
+
+        network, trained = load_pretrained(model_or_id), True
+    if isinstance(network, ZooNetwork):
+        # With initial weights a convolution sees one location, so one pixel shows all of it.
+        shape = shape or (1, 1, 1, network.config.in_channels)
+        trained = trained or network.manifest is not None
+        return Subject(name, network, shape, _zoo_draw(network), trained)
+    if shape is None:
+        raise ValueError(
+            f"{name} does not say the shape of its input; give one, batch axis first, or let "
+            "the function return (network, shape)"
+        )
+    if isinstance(network, nnx.Module):
+        return Subject(name, network, shape, lambda seed: reinitialise(network, shape, seed=seed))
+    if not callable(network):
+        raise ValueError(f"{name} is no network; allowed: an NNX module or a function")
+    return Subject(name, network, shape, None)
+
+
+def _zoo_draw(network: ZooNetwork) -> Callable[[int], Network]:
+    options: dict[str, Any] = {**overrides_of(network), "activation": network.activation}
+    return lambda seed: create_model(network.arch, seed=seed, **options)
+
+
+def _is_import_path(text: str) -> bool:
+    module, colon, name = text.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in [*module.split("."), name])
+
+
+def _imported(path: str, shape: tuple[int, ...] | None) -> tuple[Any, tuple[int, ...] | None]:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"cannot import {path}: {error}; write package.module:function") from None
+    if callable(found) and not isinstance(found, nnx.Module):
+        found = found()
+    if isinstance(found, tuple) and len(found) == 2:
+        return found[0], tuple(found[1])
+    return found, shape

@@ -1,0 +1,193 @@
+"""`Tapped`: a network run so that everything its affine layers read comes out, and can be changed.
+
+What a dense layer or a convolution reads is one signal of the kernel graph, so each such value is
+where a measurement and a prediction meet.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.extend.core import Literal
+
+from zoo.shaping import KernelGraph, ShapedActivation
+from zoo.shaping.primitives import AFFINE
+from zoo.shaping.signals import Constant, Raw, single
+from zoo.shaping.trace import trace
+from zoo.shaping.walk import Walk, nested_jaxpr, scan_layout
+
+Network = Callable[..., Any] | nnx.Module
+
+
+@dataclasses.dataclass(frozen=True)
+class Tap:
+    """One place of a network.
+
+    Attributes:
+      depth: nonlinear layers on the longest path from the input to here.
+      graph: kernel graph of what is computed up to here.
+      node: number of the signal in the graph of the whole network.
+      is_pooled: whether locations were averaged away, which the kernel maps do not model.
+    """
+
+    depth: int
+    graph: KernelGraph
+    node: int
+    is_pooled: bool
+
+
+class Tapped:
+    """A network of one input as a function of weights, input and offsets at its taps.
+
+    Args:
+      network: an NNX module or a function, in evaluation mode.
+      shape: of its input, batch axis first.
+    """
+
+    def __init__(self, network: Network, shape: tuple[int, ...]) -> None:
+        self.shape = tuple(shape)
+        self._closed = trace(network, (self.shape,), jnp.float32)
+
+    def __call__(
+        self, weights: list[Any], inputs: jax.Array, offsets: list[Any] | None = None
+    ) -> tuple[Any, list[jax.Array]]:
+        """The output, and the taps in the order they are computed, `offsets` added to them."""
+        run = _Run(offsets)
+        arguments = [(weight, False) for weight in weights] + [(inputs, True)]
+        (output, *_) = run.jaxpr(self._closed, arguments)
+        return output[0], run.taps
+
+    def places(self, weights: list[Any]) -> tuple[list[Tap], KernelGraph]:
+        """For each tap its place, last that of the output as one more layer would read it.
+
+        Returns:
+          The places, and the graph of the whole network that their nodes are numbered in.
+
+        Raises:
+          NotShapableError: for a network without kernel graph.
+        """
+
+        def flat(weights: list[Any], last: Any, inputs: Any) -> list[jax.Array]:
+            output, taps = self(weights, inputs)
+            return [*taps, output @ last]
+
+        inputs = jax.ShapeDtypeStruct(self.shape, jnp.float32)
+        output, taps = jax.eval_shape(self, weights, inputs)
+        last = jax.ShapeDtypeStruct((output.shape[-1], 1), jnp.float32)
+        closed = jax.make_jaxpr(flat)(weights, last, inputs)
+        walk = Walk()
+        given: list[Any] = [Constant(None, frozenset([object()])) for _ in closed.jaxpr.invars[:-1]]
+        values = walk.run(closed, [*given, Raw(object())])
+        nodes = [0 if isinstance(one, Raw) else single(walk._as_signal(one)).node for one in values]
+        located = len(self.shape) > 2 and any(size > 1 for size in self.shape[1:-1])
+        places = [
+            Tap(
+                walk.builder.depths[node],
+                walk.builder.graph(node),
+                node,
+                located and len(value.shape) < len(self.shape),
+            )
+            for node, value in zip(nodes, [*taps, output], strict=True)
+        ]
+        return places, walk.builder.whole()
+
+    def activations(self) -> list[ShapedActivation]:
+        """The marked activations it applies, each once."""
+        return list(dict.fromkeys(_marked(self._closed.jaxpr)))
+
+
+def weights_of(network: Network) -> list[Any]:
+    """The weights that `Tapped` takes; none for a function, which closes over its own."""
+    if not isinstance(network, nnx.Module):
+        return []
+    return jax.tree.leaves(list(nnx.split(network, nnx.Param, ...)[1:]))
+
+
+def weight_names(network: Network) -> list[str]:
+    """Attribute paths of the parameters, which come first in `weights_of`."""
+    if not isinstance(network, nnx.Module):
+        return []
+    paths = [path for path, _ in nnx.to_flat_state(nnx.state(network, nnx.Param))]
+    return [".".join(map(str, path)) for path in paths]
+
+
+class _Run:
+    """One pass through a jaxpr; values come as pairs (value, whether it depends on the input)."""
+
+    def __init__(self, offsets: list[Any] | None) -> None:
+        self.taps: list[jax.Array] = []
+        self._offsets = offsets
+        self._seen: dict[int, jax.Array] = {}
+
+    def jaxpr(self, closed: Any, arguments: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
+        jaxpr = getattr(closed, "jaxpr", closed)
+        env: dict[Any, tuple[Any, bool]] = {}
+        consts = [(value, False) for value in getattr(closed, "consts", ())]
+        env.update(zip(jaxpr.constvars, consts, strict=True))
+        env.update(zip(jaxpr.invars, arguments, strict=True))
+
+        def read(atom: Any) -> tuple[Any, bool]:
+            return (atom.val, False) if isinstance(atom, Literal) else env[atom]
+
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name in AFFINE:
+                for atom in eqn.invars:
+                    value, is_live = read(atom)
+                    if is_live and id(value) not in self._seen:
+                        env[atom] = (self._tap(value), True)
+            inputs = [read(atom) for atom in eqn.invars]
+            env.update(zip(eqn.outvars, self._apply(eqn, inputs), strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def _tap(self, value: jax.Array) -> jax.Array:
+        if self._offsets is not None:
+            value = value + self._offsets[len(self.taps)]
+        self.taps.append(value)
+        self._seen[id(value)] = value
+        return value
+
+    def _apply(self, eqn: Any, inputs: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
+        is_live = any(live for _, live in inputs)
+        nested = nested_jaxpr(eqn)
+        if is_live and eqn.primitive.name == "scan":
+            return self._scan(eqn, inputs)
+        if nested is not None and eqn.primitive.name != "scan":
+            if len(getattr(nested, "jaxpr", nested).invars) == len(inputs):
+                return self.jaxpr(nested, inputs)
+        result = eqn.primitive.bind(*(value for value, _ in inputs), **eqn.params)
+        results = result if eqn.primitive.multiple_results else [result]
+        return [(one, is_live) for one in results]
+
+    def _scan(self, eqn: Any, inputs: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
+        """The iterations one after the other, so that each has its own taps."""
+        num_carry, num_scanned = scan_layout(eqn)
+        length, first = eqn.params["length"], len(inputs) - num_scanned
+        carry, scanned = inputs[first - num_carry : first], inputs[first:]
+        # Pieces of a split are weights of their own to the walk, slices would be one.
+        pieces = [
+            [(jnp.squeeze(piece, 0), live) for piece in lax.split(value, [1] * length)]
+            for value, live in scanned
+        ]
+        order = range(length - 1, -1, -1) if eqn.params.get("reverse") else range(length)
+        stacks: dict[int, list[tuple[Any, bool]]] = {}
+        for i in order:
+            step = [*inputs[: first - num_carry], *carry, *(piece[i] for piece in pieces)]
+            carry_and_stacked = self.jaxpr(eqn.params["jaxpr"], step)
+            carry, stacks[i] = carry_and_stacked[:num_carry], carry_and_stacked[num_carry:]
+        rows = [stacks[i] for i in range(length)]
+        stacked = [(jnp.stack([v for v, _ in one]), one[0][1]) for one in zip(*rows, strict=True)]
+        return [*carry, *stacked]
+
+
+def _marked(jaxpr: Any) -> list[ShapedActivation]:
+    found: list[ShapedActivation] = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "shaped_activation":
+            found.append(eqn.params["activation"])
+        nested = nested_jaxpr(eqn)
+        found += _marked(getattr(nested, "jaxpr", nested)) if nested is not None else []
+    return found
