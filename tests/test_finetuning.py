@@ -152,8 +152,8 @@ def test_the_report_needs_no_network(tuned):
 
 
 def test_training_stops_when_nothing_gets_better(photos, tmp_path):
-    result = _tune(photos, tmp_path / "run", learning_rate=1e-9, steps=200)
-    assert (result.step, result.steps_made) == (0, 5 * 10)  # 5 evaluations, one every 10 steps
+    result = _tune(photos, tmp_path / "run", learning_rate=1e-30, steps=200)
+    assert (result.step, result.steps_made) == (0, 10 * 10)  # 10 evaluations, one every 10 steps
 
 
 def test_the_probe_is_the_minimum_of_its_loss():

@@ -135,10 +135,12 @@ def _table(args: Any, tuned: list[float], scratch: dict[float, list[float]], n: 
             "",
             f"Fine-tuning {verdict}: {100 * gap:+.2f} points against the best rate from scratch, "
             f"{gap / (2 * error) if error else float('inf'):.1f} times two standard errors of the "
-            f"difference. Data: {what}; n = {n} test images; {args.steps} steps at most for all; a "
-            "fifth of the examples chose the step. Made by `python tools/compare_finetuning.py "
-            f"--workdir {args.workdir} --out {args.out}{options if args.source else ''}` on one of "
-            f"{os.cpu_count()} {platform.machine()} CPU cores, jax {jax.__version__}.",
+            f"difference. Data: {what}; n = {n} test images. {args.steps} steps for all, of which "
+            "fine-tuning may use fewer; a fifth of the examples chose the step, the test images "
+            "chose the rate from scratch, which favours it. Made by "
+            f"`python tools/compare_finetuning.py --workdir {args.workdir} --out {args.out}"
+            f"{options if args.source else ''}` on {os.cpu_count()} {platform.machine()} CPU "
+            f"cores, jax {jax.__version__}.",
             "",
         ]
     )

@@ -121,7 +121,7 @@ def finished_record(run: Path) -> dict[str, Any]:
     """
     newest = read_record(run)
     total, patience = newest.record["total_steps"], newest.record["config"]["eval"].get("patience")
-    ended = EarlyStopping(patience or 0, newest.record.get("top1_history", ())).over
+    ended = EarlyStopping(patience or 0, newest.record.get("scores", ())).over
     if newest.step != total and not ended:
         raise ValueError(f"{run} is at step {newest.step} of {total}; finish it first")
     return newest.record

@@ -26,7 +26,8 @@ HEAD = r"^(norm|head)\."
 _LAST = re.compile(r"last:([1-9]\d*)")
 _BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+\.")
 _EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 20, 200, 20_000
-_EVALUATIONS, _PATIENCE = 20, 5
+# The lowest loss judges: on the few images that choose the best step, top-1 is too coarse.
+_EVALUATIONS, _PATIENCE = 20, 10
 _LEARNING_RATE = 0.03
 # Without it a small data set is fitted until the logits, and the loss on unseen images, explode.
 LABEL_SMOOTHING = 0.1
@@ -122,7 +123,7 @@ def finetuning_config(
         regularization=RegularizationConfig(label_smoothing=LABEL_SMOOTHING),
         trainable=trainable,
         eval=EvalConfig(
-            max(1, steps // _EVALUATIONS), split=splits.choose, patience=_PATIENCE
+            max(1, steps // _EVALUATIONS), split=splits.choose, patience=_PATIENCE, criterion="loss"
         ),
         checkpoint=CheckpointConfig(every_steps=0, keep_last=1, served="best"),
         log=LogConfig(every_steps=max(1, min(50, steps // 10))),

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from zoo.checkpoint import RunCheckpoints, list_steps, read_record
+from zoo.checkpoint import list_steps, read_record
 from zoo.data.checking import check_folder
 from zoo.evaluation import evaluate, evaluate_params, split_bare
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
@@ -17,7 +17,8 @@ from zoo.models import Network, Params, split
 from zoo.pretrained import load_pretrained
 from zoo.training import TrainConfig, fit, prepare, validate
 from zoo.training.examples import open_split
-from zoo.training.folder import METRICS
+from zoo.training.folder import METRICS, open_checkpoints
+from zoo.training.stopping import score
 
 _log = logging.getLogger("zoo.finetuning")
 RESULT, REPORT = "result.json", "report.html"
@@ -86,7 +87,7 @@ def finetune(
 
     A linear probe comes first: every image is embedded once and the new head solved on these
     features. It is step 0 of the run; from there the layers that `train` names are trained, until
-    the validation top-1 rises no more. The best step is kept. Started again on a `workdir` that
+    the validation loss falls no more. The best step is kept. Started again on a `workdir` that
     was interrupted, it goes on and ends the same.
 
     Args:
@@ -156,9 +157,9 @@ def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
         run.train_step.graphdef, state.inference_params, run.eval_source, config.preprocessing
     )
     metrics = _metrics(measured)
-    record = {**run.record, "top1_history": [measured.top1], "probe": list(probe.top1)}
-    kept = config.checkpoint
-    with RunCheckpoints(workdir, keep_last=kept.keep_last, keep_best=kept.keep_best) as checkpoints:
+    scores = [score(metrics, config.eval.criterion)]
+    record = {**run.record, "scores": scores, "probe": list(probe.top1)}
+    with open_checkpoints(workdir, config) as checkpoints:
         checkpoints.save(0, state, metrics=metrics, record=record)
     line = json.dumps({"step": 0, "eval": metrics})
     (workdir / METRICS).write_text(line + "\n", encoding="utf-8")

@@ -149,7 +149,8 @@ class EvalConfig:
       split: of the data.
       batch_size: examples at a time over all devices.
       limit: use only so many examples, evenly spread.
-      patience: stop after so many evaluations in a row without a better top-1; 0 never stops.
+      patience: stop after so many evaluations in a row without a better one; 0 never stops.
+      criterion: what makes an evaluation better: a higher "top1" or a lower "loss".
     """
 
     every_steps: int = 0
@@ -157,6 +158,7 @@ class EvalConfig:
     batch_size: int = 256
     limit: int | None = None
     patience: int = 0
+    criterion: str = "top1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +168,7 @@ class CheckpointConfig:
     Attributes:
       every_steps: period; 0 saves only at the end. Every evaluated step is saved too.
       keep_last: how many of the latest are kept.
-      keep_best: how many of those with the best top-1 are kept.
+      keep_best: how many of the best, by `eval.criterion`, are kept.
       served: which one the run directory stands for when it is loaded: "latest" or "best".
     """
 

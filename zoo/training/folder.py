@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 
+from zoo.checkpoint import RunCheckpoints
 from zoo.training.config import TrainConfig
 
 CONFIG = "config.json"
@@ -30,6 +31,18 @@ _FREE = ("log.", "checkpoint.", "eval.", "data.workers", "data.data_dir")
 
 class ResumeError(ValueError):
     """A run cannot go on as asked; the message names what differs."""
+
+
+def open_checkpoints(run_dir: Path, config: TrainConfig) -> RunCheckpoints:
+    """The checkpoints of a run, its best steps judged by `eval.criterion`."""
+    kept, criterion = config.checkpoint, config.eval.criterion
+    return RunCheckpoints(
+        run_dir,
+        keep_last=kept.keep_last,
+        keep_best=kept.keep_best,
+        best_metric=criterion,
+        best_mode="max" if criterion == "top1" else "min",
+    )
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

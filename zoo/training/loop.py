@@ -19,6 +19,7 @@ from zoo.training.folder import (
     ResumeError,
     check_config,
     check_data,
+    open_checkpoints,
     truncate_metrics,
     write_description,
 )
@@ -27,7 +28,7 @@ from zoo.training.reporting import AVERAGED, Reporter
 from zoo.training.run import Run, prepare
 from zoo.training.signals import StopRequest
 from zoo.training.step import TrainState
-from zoo.training.stopping import EarlyStopping
+from zoo.training.stopping import EarlyStopping, score
 from zoo.training.validation import validate
 
 Resume = Literal["auto", "required", "never"]
@@ -105,8 +106,7 @@ def fit(
     budget = TimeBudget(time_budget)
     validate(config, device_count=jax.device_count())
     run_dir = Path(workdir).expanduser().absolute()
-    kept = config.checkpoint
-    with RunCheckpoints(run_dir, keep_last=kept.keep_last, keep_best=kept.keep_best) as checkpoints:
+    with open_checkpoints(run_dir, config) as checkpoints:
         start = _start(checkpoints, run_dir, resume)
         record = {} if start is None else read_record(run_dir, start).record
         if start is not None and not allow_config_change:
@@ -124,7 +124,7 @@ def fit(
             write_description(run_dir, config)
             truncate_metrics(run_dir, start or 0)
         last = min(run.total_steps, run.total_steps if stop_after is None else stop_after)
-        stopping = EarlyStopping(config.eval.patience, record.get("top1_history", ()))
+        stopping = EarlyStopping(config.eval.patience, record.get("scores", ()))
         with Reporter(config, run_dir, run.total_steps, start or 0, progress=progress) as reporter:
             return _finish(
                 run, state, start or 0, last, checkpoints, reporter, budget, stopping, run_dir
@@ -208,16 +208,16 @@ def _train(
             if evaluates and not signal:
                 evaluation = _evaluate(run, state)
                 reporter.evaluation_line(done, evaluation)
-                stopping.add(evaluation["top1"])
+                stopping.add(score(evaluation, config.eval.criterion))
             if evaluates or saves or signal:
                 scores = evaluation if evaluates and not signal else None
-                record = {**run.record, "top1_history": stopping.history}
+                record = {**run.record, "scores": stopping.history}
                 checkpoints.save(done, state, metrics=scores, record=record)
             if signal:
                 checkpoints.wait()
                 raise stop.error(signal, done)
             if stopping.over:
-                reporter.say(f"step {done}: {stopping.patience} evaluations without a better top1")
+                reporter.say(f"step {done}: {stopping.patience} evaluations without a better one")
                 break
             budget.restart(done, checkpoints.save_seconds)
     return state, evaluation, compile_seconds

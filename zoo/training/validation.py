@@ -140,6 +140,7 @@ def _periods(config: TrainConfig) -> Iterator[str]:
     yield from _above("eval.batch_size", config.eval.batch_size, 1)
     yield from _above("eval.limit", config.eval.limit, 1)
     yield from _above("eval.patience", config.eval.patience, 0)
+    yield from _one_of("eval.criterion", config.eval.criterion, ("top1", "loss"))
     if config.eval.patience and not config.eval.every_steps:
         yield f"eval.patience={config.eval.patience}: set eval.every_steps, or it never counts"
     yield from _one_of("checkpoint.served", config.checkpoint.served, ("latest", "best"))
