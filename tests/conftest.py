@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,29 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no test data at {root}; set ZOO_TEST_DATA to the folder that holds it")
     return root
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with CIFAR-10 in the official binary layout."""
+    script = data_root.parent / "tools" / "cifar10_official.py"
+    if not script.is_file():
+        pytest.skip(f"no {script} to write the official layout with")
+    folder = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_imagenet_dir(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder whose val/ holds 64 classes of 50 real images of 64 x 64 pixels."""
+    archive = data_root / "tiny-imagenet-64" / "val-000.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"no {archive}")
+    folder = tmp_path_factory.mktemp("tiny-imagenet")
+    with tarfile.open(archive, "r:xz") as tar:
+        tar.extractall(folder / "val", filter="data")
+    return folder
 
 
 def tool(name: str) -> ModuleType:

@@ -22,7 +22,7 @@ MANIFESTS = {
 }
 SMALLEST = min(MANIFESTS, key=lambda id: MANIFESTS[id].num_bytes, default=None)
 TAT = "vanilla_resnet50_tat_lrelu"
-FOLDERS = {"cifar10": "cifar10", "tiny_imagenet": "tiny-imagenet-64"}
+FOLDERS = {"cifar10": "cifar10_dir", "tiny_imagenet": "tiny_imagenet_dir"}
 
 
 def _counts(logits, labels):
@@ -79,7 +79,7 @@ def _reproduce(id, request, monkeypatch):
     config = json.loads(json.dumps(manifest.recipe["config"]))
     place = None
     if tag in FOLDERS:
-        place = str(request.getfixturevalue("data_root") / FOLDERS[tag])
+        place = str(request.getfixturevalue(FOLDERS[tag]))
     if config["data"]["name"].startswith("folder:"):
         config["data"]["name"] = f"folder:{place}"
     source = PUBLISH.open_split(config, place)

@@ -11,17 +11,6 @@ from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def cifar10_dir(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with CIFAR-10 in the official binary layout."""
-    script = data_root.parent / "tools" / "cifar10_official.py"
-    if not script.is_file():
-        pytest.skip(f"no {script} to write the official layout with")
-    folder = tmp_path_factory.mktemp("cifar10")
-    subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def imagenet_jpegs(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Real ImageNet JPEGs at their original sizes, sorted."""
     archive = data_root / "imagenet-sample" / "sample-000.tar"
@@ -31,18 +20,6 @@ def imagenet_jpegs(data_root: Path, tmp_path_factory: pytest.TempPathFactory) ->
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-@pytest.fixture(scope="session")
-def tiny_imagenet_dir(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder whose val/ holds 64 classes of 50 real images of 64 x 64 pixels."""
-    archive = data_root / "tiny-imagenet-64" / "val-000.tar.xz"
-    if not archive.is_file():
-        pytest.skip(f"no {archive}")
-    folder = tmp_path_factory.mktemp("tiny-imagenet")
-    with tarfile.open(archive, "r:xz") as tar:
-        tar.extractall(folder / "val", filter="data")
-    return folder
 
 
 @pytest.fixture(scope="session")
