@@ -53,6 +53,7 @@ def test_data_parallel_sums_every_gradient_once_and_gathers_nothing(tmp_path):
     assert found["collectives"]["all-reduce"]["bytes"] == parameter_bytes() + 8
     assert found["link_bytes"] == pytest.approx(2 * 7 / 8 * (parameter_bytes() + 8))
     assert found["capacity"] is None and found["fits"] is None
+    assert found["chip_batch"] == tiny().data.batch_size // 8
 
 
 def test_fsdp_stores_an_eighth_and_gathers_every_kernel(tmp_path):
@@ -61,6 +62,13 @@ def test_fsdp_stores_an_eighth_and_gathers_every_kernel(tmp_path):
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["memory"]["parameters"] < 0.2 * parameter_bytes()
     assert found["collectives"]["all-gather"]["bytes"] > 0.9 * parameter_bytes()
+
+
+def test_chips_along_the_model_axis_compute_the_same_examples(tmp_path):
+    split = ("--mesh.model", "2", "--mesh.rules", "head.kernel=-,model")
+    done = zoo_plan(tmp_path, "--topology", "cpu:8", *split, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["chip_batch"] == tiny().data.batch_size // 4
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,12 @@ def plan(command: Any) -> Output:
 
 
 def _lines(found: Any) -> list[str]:
-    memory, local = found.memory, found.batch_size // found.chips
+    memory = found.memory
     fits = {None: "", True: ", fits", False: ", DOES NOT FIT"}[found.fits]
     capacity = "" if found.capacity is None else f" of {_gigabytes(found.capacity)}"
     lines = [
-        f"{found.arch}, {found.batch_size} images a step on {found.topology}: {local} a chip"
+        f"{found.arch}, {found.batch_size} images a step on {found.topology}: "
+        f"{found.chip_batch} a chip"
         + ("" if found.remat == "none" else f", {found.remat} computed again"),
         f"memory {_gigabytes(memory.total)}{capacity}{fits}: parameters "
         f"{_gigabytes(memory.parameters)}, optimiser {_gigabytes(memory.optimizer)}, batch "
@@ -66,7 +67,7 @@ def _lines(found: Any) -> list[str]:
     if found.largest_batch is not None:
         lines.append(f"largest batch a chip, in proportion: about {found.largest_batch}")
     lines.append(
-        f"a chip computes {found.flops / 1e12:.2f} TFLOP and moves at least "
+        f"a chip computes {found.flops / 1e9:,.1f} GFLOP and moves at least "
         f"{_gigabytes(found.bytes_moved)} a step"
     )
     lines += [

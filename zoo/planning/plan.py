@@ -57,6 +57,7 @@ class Plan:
       native: False where XLA for CPU compiled in place of the chip's compiler, so that
         `memory.temporary` and `bytes_moved` are estimates.
       batch_size: examples of a step over all chips.
+      chip_batch: of these, how many one chip computes; chips along "model" compute the same ones.
       remat: what the backward pass computes again.
       memory: bytes.
       capacity: bytes that the chip has, or None where that is unknown.
@@ -75,6 +76,7 @@ class Plan:
     chips: int
     native: bool
     batch_size: int
+    chip_batch: int
     remat: str
     memory: Memory
     capacity: int | None
@@ -201,6 +203,7 @@ def _priced(
         chips=topology.count,
         native=topology.native,
         batch_size=config.data.batch_size,
+        chip_batch=local,
         remat=config.model.remat,
         memory=memory,
         capacity=capacity,
