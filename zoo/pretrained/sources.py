@@ -3,7 +3,7 @@
 arch.tag              listed in the index; beside it, in the cache, or downloaded
 dir:PATH              the folder of a published weight; FILE.safetensors is `single_file`
 https://HOST/PATH     the same on a server; #sha256=HEX at the end pins its manifest
-hf:ORG/NAME@REVISION  the same in a repository of Hugging Face's hub
+hf:ORG/NAME@REVISION  the same in a repository of Hugging Face's hub; HF_TOKEN opens private ones
 """
 
 import os
@@ -34,12 +34,10 @@ from zoo.pretrained.manifest import (
 from zoo.pretrained.origins import read_origin, write_origin
 from zoo.pretrained.schema import is_id
 from zoo.pretrained.strict_json import ManifestError, parse_object
-from zoo.transfer import DownloadError, storage_error, url_problem
+from zoo.transfer import DownloadError, hub_url, storage_error, url_problem
 
 FOLDER_PREFIX, HUB_PREFIX = "dir:", "hf:"
 URL_VARIABLE = "ZOO_URL"
-HUB_VARIABLE = "HF_ENDPOINT"
-_HUB = "https://huggingface.co"
 _HUB_NAME = re.compile(
     r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w-][\w.-]*(?:/[\w-][\w.-]*)*))?", re.ASCII
 )
@@ -149,11 +147,6 @@ def hub_repository(address: str) -> tuple[str, str]:
     if name is None or not address.startswith(HUB_PREFIX):
         raise UnknownWeightError(f"{address!r} names no repository; write hf:ORG/NAME@REVISION")
     return name[1], name[2] or "main"
-
-
-def hub_url() -> str:
-    """Address of the hub: HF_ENDPOINT, else Hugging Face's own."""
-    return (os.environ.get(HUB_VARIABLE) or _HUB).rstrip("/")
 
 
 def _locate_entry(id: str, entry: IndexEntry) -> tuple[Path, Manifest]:
