@@ -1,6 +1,7 @@
 """A hub on this machine: the few endpoints of Hugging Face's that an upload needs, over a folder.
 
-Commits appear under ORG/NAME/resolve/BRANCH, from where `hf:` downloads them.
+Commits appear under ORG/NAME/resolve/BRANCH, from where `hf:` downloads them. Repositories of the
+organisation "private" answer only those who show the token.
 """
 
 import base64
@@ -17,6 +18,13 @@ TOKEN = "hf_right"
 
 class HubHandler(Handler):
     """Serves what was committed; takes large files by git-LFS, small ones in the commit."""
+
+    def do_GET(self):
+        shown = self.headers.get("Authorization", "")
+        if self.path.startswith("/private/") and shown != f"Bearer {TOKEN}":
+            self._json(401, {"error": "Invalid credentials"})
+        else:
+            super().do_GET()
 
     def do_POST(self):
         self._take(self._post)

@@ -1,7 +1,9 @@
 """Fine-tuning keeps what was learned, replaces the head, and leaves a run that stands alone."""
 
+import html
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -149,6 +151,16 @@ def test_the_report_needs_no_network(tuned):
     page = (tuned.workdir / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]{5})|url\(|@import|<script', page)
     assert sources and set(sources) == {"data:"}
+
+
+def test_what_is_odd_about_the_data_is_on_the_report(photos, tmp_path):
+    root = shutil.copytree(photos, tmp_path / "photos")
+    name = CLASSES[0]
+    shutil.copy(root / "train" / name / "00.png", root / "test" / name / "99.png")
+    result = _tune(root, tmp_path / "run", train="head", steps=None, learning_rate=None)
+    (warning,) = (text for text in result.warnings if "1 images are in two splits" in text)
+    assert html.escape(warning) in (result.workdir / "report.html").read_text()
+    assert warning in json.loads((result.workdir / "result.json").read_text())["warnings"]
 
 
 def test_training_stops_when_nothing_gets_better(photos, tmp_path):

@@ -1,5 +1,6 @@
 """A published weight on a server of this machine; here only the index, which names the server."""
 
+import os
 import shutil
 
 import pytest
@@ -17,7 +18,8 @@ def quick(monkeypatch):
     monkeypatch.setattr(FETCH, "_FIRST_WAIT_S", 0.001)
     monkeypatch.setattr(http_module, "TIMEOUT_S", 0.3)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for name in ("ZOO_OFFLINE", "ZOO_URL", "HF_ENDPOINT"):
+    monkeypatch.setenv("HF_HOME", os.devnull)
+    for name in ("ZOO_OFFLINE", "ZOO_URL", "HF_ENDPOINT", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests import bad_server as bad
+from tests.hub_server import TOKEN, HubHandler
 from tests.pretrained.helpers import change_manifest, index_urls, is_published, refused
 from tests.weights import ID
 from zoo.checkpoint import load_weights
@@ -92,6 +93,44 @@ def test_a_hub_repository_is_its_files_at_a_revision(server, monkeypatch):
     assert server.count("resolve/v1/manifest.json") > 0
     for name in ("hf:name", "hf:org/na me", "hf:../..", "hf:org/name@../..", "hf:org/name@"):
         refused("names no repository", name)
+
+
+@pytest.fixture
+def private_hub(server, tmp_path, monkeypatch):
+    """The weight in hf:private/name, whose server answers those with the token only."""
+    shutil.copytree(server.folder / ID, server.folder / "private" / "name" / "resolve" / "main")
+    with bad.serving(server.folder, HubHandler) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_private_repository_opens_with_the_users_token(private_hub, tmp_path, monkeypatch, kept):
+    advice = "401 Unauthorized \\(a private repository\\? set HF_TOKEN to a token that may read it"
+    refused(advice, "hf:private/name")
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert "hf_wrong" not in refused(advice, "hf:private/name")
+    if kept:
+        monkeypatch.delenv("HF_TOKEN")
+        monkeypatch.setenv("HF_HOME", str(tmp_path))
+        (tmp_path / "token").write_text(TOKEN + "\n")
+    else:
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert is_published(load_pretrained("hf:private/name"))
+
+
+def test_the_token_goes_to_no_other_server(private_hub, server, data, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    seen = []
+
+    def listen(handler, content):
+        seen.append(handler.headers.get("Authorization"))
+        return False
+
+    server.faults[data] = listen
+    private_hub.faults[data] = bad.redirect(f"{server.url}/{ID}/{data}")
+    assert is_published(load_pretrained("hf:private/name"))
+    assert seen == [None]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from zoo.checkpoint.single_file import (
     load_single_file,
     read_about,
     save_single_file,
+    verify_single_file,
     write_safetensors,
 )
 from zoo.checkpoint.tree import ArraySpec
@@ -50,5 +51,6 @@ __all__ = [
     "save_single_file",
     "save_weights",
     "verify_files",
+    "verify_single_file",
     "write_safetensors",
 ]

@@ -72,6 +72,17 @@ def read_about(path: Path) -> str:
         return _signed(file, path)[0]
 
 
+def verify_single_file(path: Path) -> None:
+    """Reads every array once.
+
+    Raises:
+      NoCheckpointError: there is no such file.
+      DamagedCheckpointError: it is damaged, or of another program.
+    """
+    with _opened(path) as file:
+        _whole(file, path)
+
+
 def load_single_file(
     path: Path, abstract: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, jax.Array]:
@@ -86,12 +97,9 @@ def load_single_file(
     """
     wanted, _ = tree.flatten_named(dict(abstract), abstract=True)
     with _opened(path) as file:
-        about, digest = _signed(file, path)
         stored = {name: _spec(name, file.get_slice(name), path) for name in file.keys()}
         tree.require_match(stored, tree.array_specs(wanted), where=str(path), cast=True)
-        arrays = {name: file.get_tensor(name) for name in wanted}
-    if _digest(about, arrays) != digest:
-        raise DamagedCheckpointError(f"{path} is altered (sha256); fetch or export it again")
+        arrays = _whole(file, path)
     targets = tree.storage_targets(wanted, stored)
     read = {name: jax.device_put(arrays[name], targets[name].sharding) for name in wanted}
     return tree.from_storage(read, wanted)
@@ -135,6 +143,14 @@ def _signed(file: Any, path: Path) -> tuple[str, str]:
             f"{path} does not say which model it holds; give a file that zoo export wrote"
         )
     return signed[1] + "}", signed[2]
+
+
+def _whole(file: Any, path: Path) -> dict[str, np.ndarray]:
+    about, digest = _signed(file, path)
+    arrays = {name: file.get_tensor(name) for name in file.keys()}
+    if _digest(about, arrays) != digest:
+        raise DamagedCheckpointError(f"{path} is altered (sha256); fetch or export it again")
+    return arrays
 
 
 def _spec(name: str, view: Any, path: Path) -> tree.ArraySpec:

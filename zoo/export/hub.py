@@ -6,8 +6,8 @@ from pathlib import Path
 from zoo.export.forms import ExportError, export
 from zoo.models import Network
 from zoo.pretrained import load_pretrained
-from zoo.pretrained.sources import hub_repository, hub_url
-from zoo.transfer import OFFLINE_VARIABLE, is_offline
+from zoo.pretrained.sources import hub_repository
+from zoo.transfer import OFFLINE_VARIABLE, hub_url, is_offline
 
 _DEFAULT_BRANCH = "main"
 

@@ -30,7 +30,7 @@ th{font-weight:600}tr>:first-child{text-align:left}svg{color:#1f6feb;fill:#1f6fe
 svg text{fill:#444}figure{display:inline-block;margin:.4em;text-align:center;font-size:13px}
 figure img{image-rendering:pixelated;width:${side}px;height:${side}px;object-fit:contain}
 pre{background:#f4f4f4;padding:.7em;overflow-x:auto}.wide{overflow-x:auto}</style>
-<h1>$title</h1><p>$summary</p>
+<h1>$title</h1><p>$summary</p>$warnings
 <h2>Curves</h2>$curves
 <h2>Confusion matrix</h2>$confusion
 <h2>Worst mistakes</h2>$mistakes
@@ -61,6 +61,7 @@ def write_report(
         title=html.escape(f"{result['model']} on {config.data.name}"),
         side=_PICTURE_SIDE,
         summary=_summary(result, measured),
+        warnings="".join(f"<p>⚠ {html.escape(text)}</p>" for text in result["warnings"]),
         curves=_curves(path.parent, result),
         confusion=_confusion(matrix, classes),
         mistakes=_mistakes(answers, source, classes),
@@ -103,19 +104,22 @@ def _summary(result: dict[str, Any], measured: EvalResult) -> str:
         f"Top-1 <b>{100 * measured.top1:.3f} %</b>: {measured.correct1} of {measured.n} images of "
         f"{html.escape(measured.data)} {splits['measure']} (95 % interval "
         f"{100 * low_high[0]:.1f} to {100 * low_high[1]:.1f} %).{warning} Step {result['step']} "
-        f"was chosen by top-1 on {splits['choose']}, {100 * chosen['top1']:.2f} % of "
-        f"{chosen['n']:.0f} images; step 0 is the linear probe."
+        f"has the lowest loss on {splits['choose']}, {chosen['loss']:.3f}, and top-1 "
+        f"{100 * chosen['top1']:.2f} % of {chosen['n']:.0f} images; step 0 is the linear probe."
     )
 
 
 def _curves(workdir: Path, result: dict[str, Any]) -> str:
     lines = read_metrics(workdir)
     losses = [(line["step"], line["loss"]) for line in lines if line.get("loss") is not None]
-    scores = [(line["step"], line["eval"]["top1"]) for line in lines if "eval" in line]
+    measured = [(line["step"], line["eval"]) for line in lines if "eval" in line]
     if not losses:
         return "<p>The head alone was solved; there are no steps.</p>"
-    return line_chart(losses, x="step", y="training loss") + line_chart(
-        scores, x="step", y=f"top-1 on {result['splits']['choose']}", top=1
+    split = result["splits"]["choose"]
+    return (
+        line_chart(losses, x="step", y="training loss")
+        + line_chart([(s, m["loss"]) for s, m in measured], x="step", y=f"loss on {split}")
+        + line_chart([(s, m["top1"]) for s, m in measured], x="step", y=f"top-1 on {split}", top=1)
     )
 
 

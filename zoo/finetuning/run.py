@@ -22,6 +22,7 @@ from zoo.training.stopping import score
 
 _log = logging.getLogger("zoo.finetuning")
 RESULT, REPORT = "result.json", "report.html"
+_WARNINGS = "warnings.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class FinetuneResult:
       commands: that evaluate and predict with it.
       kept: parameters that started from the pretrained ones.
       new: parameters that started as the linear probe.
+      warnings: what `check_folder` found odd about the data, and training did not refuse.
     """
 
     model: Network
@@ -51,6 +53,7 @@ class FinetuneResult:
     commands: tuple[str, str]
     kept: tuple[str, ...]
     new: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """All but the model, as JSON values."""
@@ -119,7 +122,9 @@ def finetune(
         validate(config)
     workdir = Path(workdir).expanduser().absolute()
     if not (workdir / "checkpoints").is_dir() or not list_steps(workdir):
-        _require_sound(data, start)
+        warnings = _require_sound(data, start)
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / _WARNINGS).write_text(json.dumps(warnings), encoding="utf-8")
         _solve_head(start, config, workdir)
     made = 0
     if config.steps:
@@ -127,20 +132,21 @@ def finetune(
     return _finish(start, config, workdir, made)
 
 
-def _require_sound(data: str, model: Network) -> None:
-    """Looks at a folder before it is trained on; warnings go to the log.
+def _require_sound(data: str, model: Network) -> tuple[str, ...]:
+    """Looks at a folder before it is trained on; returns the warnings, which also go to the log.
 
     Raises:
       ValueError: with every error that `check_folder` finds.
     """
     kind, _, path = data.partition(":")
     if kind != "folder":
-        return
+        return ()
     found = check_folder(path, smallest_side=model.feature_info[-1].stride)
     for warning in found.warnings:
         _log.warning("%s: %s", data, warning)
     if found.errors:
         raise ValueError(f"{data} cannot be trained on:\n  " + "\n  ".join(found.errors))
+    return found.warnings
 
 
 def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
@@ -187,6 +193,7 @@ def _finish(start: Network, config: TrainConfig, workdir: Path, made: int) -> Fi
         ),
         kept=tuple(name for name in params if name not in new),
         new=new,
+        warnings=tuple(json.loads((workdir / _WARNINGS).read_text(encoding="utf-8"))),
     )
     text = json.dumps({**result.to_json(), "evaluation": measured.to_json()}, indent=1)
     (workdir / RESULT).write_text(text + "\n", encoding="utf-8")

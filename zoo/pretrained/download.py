@@ -1,16 +1,26 @@
 """Published weights from the network into the cache, whole and right or not at all."""
 
 import contextlib
+import dataclasses
+import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from zoo.checkpoint.integrity import file_digests
-from zoo.pretrained.cache import Pin, inspect
-from zoo.pretrained.manifest import MANIFEST, Manifest, parse_manifest
+from zoo.checkpoint import file_digests, verify_single_file
+from zoo.pretrained.cache import Pin, inspect, remove
+from zoo.pretrained.index import digest_of
+from zoo.pretrained.manifest import (
+    MANIFEST,
+    SINGLE_FILE,
+    Manifest,
+    manifest_of_file,
+    parse_manifest,
+)
 from zoo.pretrained.staging import claim_staging, release_staging, weight_lock
 from zoo.pretrained.strict_json import MAX_BYTES, ManifestError
 from zoo.transfer import (
@@ -61,6 +71,47 @@ def obtain(pin: Pin, urls: Sequence[str]) -> tuple[Path, Manifest]:
     except OSError as error:
         raise storage_error(error, folder.parent) from error
     return folder, manifest
+
+
+def obtain_file(url: str, sha256: str | None) -> Pin:
+    """Downloads one safetensors file of `zoo export`, into the cache as a weight's folder.
+
+    Args:
+      url: its address.
+      sha256: of the file, where it is known.
+
+    Returns:
+      What is in the cache now: the file, and the manifest that it carried.
+
+    Raises:
+      DownloadError: it cannot be had.
+      CheckpointError, ManifestError: it is damaged, or no file of `zoo export`.
+    """
+    if is_offline():
+        raise DownloadError(
+            f"{url} is not in the cache and {OFFLINE_VARIABLE} is set; unset it to download"
+        )
+    # Until the file is here, its address stands for what it is.
+    waiting = Pin("file", 0, hashlib.sha256(url.encode()).hexdigest())
+    try:
+        with weight_lock(waiting), _staging(waiting) as staging, ProgressBar(url) as bar:
+            whole, part = staging / "files", staging / "parts" / SINGLE_FILE
+            path = whole / SINGLE_FILE
+            fetch([url], path, Digest(sha256), part=part, on_bytes=bar.update)
+            verify_single_file(path)
+            manifest = dataclasses.replace(manifest_of_file(path), files=file_digests(whole))
+            raw = manifest.to_json().encode()
+            (whole / MANIFEST).write_bytes(raw)
+            pin = Pin(manifest.id, **digest_of(raw))
+            remove(pin.folder)
+            _install(whole, pin)
+    except DownloadError as error:
+        raise DownloadError(
+            f"{error}; check the address, or try again: what came is kept"
+        ) from None
+    except OSError as error:
+        raise storage_error(error, waiting.folder.parent) from error
+    return pin
 
 
 def read_remote(url: str, what: str) -> bytes:
@@ -125,7 +176,7 @@ def _fetch_manifest(pin: Pin, urls: Sequence[str], staging: Path) -> Manifest:
     if manifest is None:
         if pin.bytes > MAX_BYTES:
             raise ManifestError(f"the manifest of {pin.id} has {pin.bytes:,} bytes; it is none")
-        _fetch_one(pin, MANIFEST, urls, staging, Digest(pin.sha256, pin.bytes))
+        _fetch_one(pin, MANIFEST, urls, staging, pin.digest)
         manifest = parse_manifest(path.read_bytes(), f"{urls[0]}/{MANIFEST}")
     return require_fetchable(manifest, pin.id)
 
@@ -183,9 +234,7 @@ def _fetch_files(
     total = sum(manifest.files[name]["bytes"] for name in names)
     with ProgressBar(pin.id, total) as bar:
         for name in names:
-            digest = manifest.files[name]
-            wanted = Digest(digest["sha256"], digest["bytes"])
-            _fetch_one(pin, name, urls, staging, wanted, bar)
+            _fetch_one(pin, name, urls, staging, manifest.files[name], bar)
 
 
 def _fetch_one(
@@ -193,7 +242,7 @@ def _fetch_one(
     name: str,
     urls: Sequence[str],
     staging: Path,
-    digest: Digest,
+    digest: Mapping[str, Any],
     bar: ProgressBar | None = None,
 ) -> None:
     target = staging / "files" / name
@@ -201,9 +250,10 @@ def _fetch_one(
         shutil.rmtree(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     addresses = [f"{base.rstrip('/')}/{quote(name)}" for base in urls]
-    part = staging / "parts" / digest.sha256
+    part = staging / "parts" / digest["sha256"]
+    on_bytes = bar.update if bar else lambda n: None
     try:
-        fetch(addresses, target, digest, part=part, on_bytes=bar.update if bar else lambda n: None)
+        fetch(addresses, target, Digest(**digest), part=part, on_bytes=on_bytes)
     except DownloadError as error:
         raise DownloadError(
             f"{pin.id} cannot be downloaded: {error}; try again, what came is kept, or set ZOO_URL "

@@ -15,12 +15,11 @@ from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Network, Params, create_model, merge, split
 from zoo.pretrained.adapting import adapt
-from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest
+from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest, manifest_of_file
 from zoo.pretrained.sources import (
     FOLDER_PREFIX,
     is_address,
     locate,
-    manifest_of_file,
     single_file,
 )
 from zoo.pretrained.strict_json import ManifestError
@@ -47,10 +46,10 @@ def load_pretrained(
 
     Args:
       source: `arch.tag`; `arch` if it has one tag only; `dir:PATH`, the folder of a published
-        weight or of `zoo export --format huggingface`; the same on a server, `https://HOST/PATH`
-        or `hf:ORG/NAME@REVISION`; `FILE.safetensors`, which `zoo export` wrote; or the directory
-        of a training run. What is not on this machine is downloaded into the cache, and no
-        connection is opened for what is.
+        weight or of `zoo export --format huggingface`; `FILE.safetensors`, which `zoo export`
+        wrote; either of them on a server, `https://HOST/PATH`, or a folder in a repository,
+        `hf:ORG/NAME@REVISION`; or the directory of a training run. What is not on this
+        machine is downloaded into the cache, and no connection is opened for what is.
       num_classes, in_channels, image_size: where they differ from the weight's, the network is
         adapted (`adapt`), and a line of the log says what was kept, adapted and newly initialised;
         `evaluate` refuses a network with a new head until its `classes` are set.

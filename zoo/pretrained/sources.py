@@ -2,8 +2,8 @@
 
 arch.tag              listed in the index; beside it, in the cache, or downloaded
 dir:PATH              the folder of a published weight; FILE.safetensors is `single_file`
-https://HOST/PATH     the same on a server; #sha256=HEX at the end pins its manifest
-hf:ORG/NAME@REVISION  the same in a repository of Hugging Face's hub
+https://HOST/PATH     the same on a server; #sha256=HEX at the end pins its manifest, or the file
+hf:ORG/NAME@REVISION  the same in a repository of Hugging Face's hub; HF_TOKEN opens private ones
 """
 
 import os
@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from zoo.checkpoint import file_digest, read_about, verify_files
-from zoo.pretrained.cache import Pin
-from zoo.pretrained.download import obtain, read_remote, require_fetchable
+from zoo.checkpoint import verify_files
+from zoo.pretrained.cache import Pin, inspect
+from zoo.pretrained.download import obtain, obtain_file, read_remote, require_fetchable
 from zoo.pretrained.index import (
     INDEX,
     IndexEntry,
@@ -27,19 +27,16 @@ from zoo.pretrained.manifest import (
     MANIFEST,
     SINGLE_FILE,
     Manifest,
-    manifest_of,
     parse_manifest,
     read_manifest,
 )
 from zoo.pretrained.origins import read_origin, write_origin
 from zoo.pretrained.schema import is_id
-from zoo.pretrained.strict_json import ManifestError, parse_object
-from zoo.transfer import DownloadError, storage_error, url_problem
+from zoo.pretrained.strict_json import ManifestError
+from zoo.transfer import DownloadError, hub_url, storage_error, url_problem
 
 FOLDER_PREFIX, HUB_PREFIX = "dir:", "hf:"
 URL_VARIABLE = "ZOO_URL"
-HUB_VARIABLE = "HF_ENDPOINT"
-_HUB = "https://huggingface.co"
 _HUB_NAME = re.compile(
     r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w-][\w.-]*(?:/[\w-][\w.-]*)*))?", re.ASCII
 )
@@ -92,18 +89,6 @@ def single_file(text: str) -> Path | None:
     return alone if is_alone and alone.is_file() else None
 
 
-def manifest_of_file(path: Path) -> Manifest:
-    """The manifest in a safetensors file of `zoo export`; its `files` lists that file.
-
-    Raises:
-      CheckpointError: no such file, a damaged or a foreign one.
-      ManifestError: it is of another version, or damaged.
-    """
-    values = parse_object(read_about(path).encode(), path)
-    files = {f"{values.get('id')}.safetensors": file_digest(path.resolve())}
-    return manifest_of({**values, "files": files}, path)
-
-
 def present(name: str) -> Path | None:
     """The folder of a listed weight if it is on this machine; nothing is hashed or downloaded.
 
@@ -151,11 +136,6 @@ def hub_repository(address: str) -> tuple[str, str]:
     return name[1], name[2] or "main"
 
 
-def hub_url() -> str:
-    """Address of the hub: HF_ENDPOINT, else Hugging Face's own."""
-    return (os.environ.get(HUB_VARIABLE) or _HUB).rstrip("/")
-
-
 def _locate_entry(id: str, entry: IndexEntry) -> tuple[Path, Manifest]:
     if not entry.folder.is_dir():
         urls = tuple(f"{base}/{id}" for base in base_urls()) or entry.urls
@@ -199,6 +179,10 @@ def _locate_address(text: str) -> tuple[Path, Manifest]:
     address, sha256 = (pinned[1], pinned[2]) if pinned else (text, None)
     url = _url_of(address)
     pin = read_origin(text)
+    if url.endswith(Path(SINGLE_FILE).suffix):
+        if pin is None or inspect(pin.folder, pin.digest)[1]:
+            pin = obtain_file(url, sha256)
+        return _obtain_and_note(text, pin, [])
     if pin is None:
         raw = read_remote(f"{url}/{MANIFEST}", text)
         digest = digest_of(raw)
@@ -221,7 +205,7 @@ def _url_of(address: str) -> str:
         problem = "has a query or fragment; only #sha256= and 64 hexadecimal digits may follow"
     if problem:
         raise UnknownWeightError(
-            f"{address!r} {problem}; give the https address of a published weight's folder"
+            f"{address!r} {problem}; give the https address of a published weight's folder or file"
         )
     return address.rstrip("/").removesuffix(f"/{MANIFEST}")
 

@@ -13,6 +13,7 @@ from zoo.transfer.fetch import (
     storage_error,
 )
 from zoo.transfer.http import TransferProblem, url_problem
+from zoo.transfer.hub import hub_url
 from zoo.transfer.lock import waiting_lock
 from zoo.transfer.places import CACHE_VARIABLE, OFFLINE_VARIABLE, cache_home, is_offline
 from zoo.transfer.progress import ProgressBar
@@ -28,6 +29,7 @@ __all__ = [
     "TransferProblem",
     "cache_home",
     "fetch",
+    "hub_url",
     "is_offline",
     "read_small",
     "storage_error",

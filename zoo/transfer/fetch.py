@@ -35,9 +35,9 @@ class OutOfSpaceError(DownloadError):
 
 @dataclasses.dataclass(frozen=True)
 class Digest:
-    """What a file must be: its sha256 and, where it is known, its size in bytes."""
+    """What a file must be, as far as it is known: its sha256 and its size in bytes."""
 
-    sha256: str
+    sha256: str | None = None
     bytes: int | None = None
 
 
@@ -166,11 +166,12 @@ class _Part:
             while block := file.read(1 << 20):
                 digest.update(block)
             os.fsync(file.fileno())
-        if digest.hexdigest() != self.digest.sha256:
+        wanted = self.digest.sha256
+        if wanted is not None and digest.hexdigest() != wanted:
             self._discarded()
             raise TransferProblem(
                 f"sent other bytes than were published (sha256 {digest.hexdigest()[:12]}, not "
-                f"{self.digest.sha256[:12]}){self._hint}",
+                f"{wanted[:12]}){self._hint}",
                 attempts=2,
             )
         os.replace(self.path, target)
@@ -193,11 +194,12 @@ class _Part:
         told = re.fullmatch(
             r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip()
         )
+        want = self.digest.bytes
         if (
             not have
             or told is None
             or int(told[1]) != have
-            or told[2] not in ("*", str(self.digest.bytes))
+            or (want is not None and told[2] not in ("*", str(want)))
         ):
             self._discarded()
             raise TransferProblem("sent another part of the file than asked for", attempts=2)

@@ -9,6 +9,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from zoo.transfer.hub import TOKEN_VARIABLE, hub_token, is_on_hub
+
 TIMEOUT_S = 30.0
 ATTEMPTS = 5
 _CONNECTING_ATTEMPTS = 3
@@ -65,7 +67,7 @@ def open_url(url: str, headers: Mapping[str, str] | None = None) -> http.client.
     if problem := url_problem(url):
         raise TransferProblem(problem)
     fixed = {"User-Agent": "flax-vanilla-zoo", "Accept-Encoding": "identity"}
-    request = urllib.request.Request(url, headers={**fixed, **(headers or {})})
+    request = _with_token(urllib.request.Request(url, headers={**fixed, **(headers or {})}))
     try:
         response = _opener().open(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -118,7 +120,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             problem = "is not https"
         if problem:
             raise TransferProblem(f"redirects to {newurl[:100]!r}, which {problem}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        return None if request is None else _with_token(request)
+
+
+def _with_token(request: urllib.request.Request) -> urllib.request.Request:
+    """The same request; to the hub with the user's token, which no redirect carries elsewhere."""
+    token = hub_token() if is_on_hub(request.full_url) else None
+    if token is not None and token.isascii() and token.isprintable():
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    return request
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -145,7 +156,9 @@ def _of_status(error: urllib.error.HTTPError) -> TransferProblem:
     name = http.client.responses.get(code, "unknown status")
     again = ATTEMPTS if code in _WORTH_ANOTHER_TRY else 2 if code == 416 else 1
     wait_s = _retry_after(error.headers.get("Retry-After"))
-    return TransferProblem(f"{code} {name}", attempts=again, wait_s=wait_s)
+    private = code in (401, 403) and is_on_hub(error.url)
+    advice = f" (a private repository? set {TOKEN_VARIABLE} to a token that may read it)"
+    return TransferProblem(f"{code} {name}{advice * private}", attempts=again, wait_s=wait_s)
 
 
 def _of_failure(error: BaseException, attempts: int = ATTEMPTS) -> TransferProblem:
