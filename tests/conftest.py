@@ -15,6 +15,9 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 # What is solved in a test is not kept between runs.
 os.environ.setdefault("ZOO_SOLVED_CACHE", "0")
+# Read when numpy is imported. Threads of LAPACK that wait for a busy core burn more time than the
+# small matrices of the tests take.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

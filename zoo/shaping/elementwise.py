@@ -158,7 +158,7 @@ def _jumps(values: Callable[[int, np.ndarray], np.ndarray], order: int) -> tuple
         return ()
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        at = [np.nan_to_num(values(order, x)) for x in (low, middle, high)]
+        at = np.nan_to_num(values(order, np.stack([low, middle, high])))
         left = np.abs(at[1] - at[0]) >= np.abs(at[2] - at[1])
         low, high = np.where(left, low, middle), np.where(left, middle, high)
     gap = np.abs(np.nan_to_num(values(order, high)) - np.nan_to_num(values(order, low)))

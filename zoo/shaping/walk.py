@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax.numpy as jnp
 import numpy as np
@@ -182,6 +182,9 @@ class Walk:
         if any(isinstance(one, Signal | Pending | Stacked) for one in scanned):
             error = PrimitiveError("scans over the elements of a signal; carry the signal instead")
             raise refusal(error, eqn, self.calls, max(self._depth(one) for one in scanned))
+        if _is_map(carry, scanned):
+            varying = [dataclasses.replace(one, value=None) for one in carry]
+            return self.run(eqn.params["jaxpr"], consts + varying + scanned)
         stacks: list[Value] = []
         for _ in range(eqn.params["length"]):
             outputs = self.run(eqn.params["jaxpr"], consts + carry + [_slice(v) for v in scanned])
@@ -251,6 +254,13 @@ def _part(term: Term, index: int, eqn: Any) -> Signal:
     return Signal(
         (dataclasses.replace(term, layers=layers, drawn=drawn or frozenset(), origin=object()),)
     )
+
+
+def _is_map(carry: list[Value], scanned: list[Value]) -> TypeGuard[list[Constant]]:
+    """Whether all iterations are one network, each of its own part of the input, as in lax.map."""
+    weights = any(isinstance(one, Constant) and one.weights for one in scanned)
+    carries_none = all(isinstance(one, Constant) for one in carry)
+    return carries_none and not weights and any(isinstance(one, Raw) for one in scanned)
 
 
 def _slice(value: Value) -> Value:
