@@ -81,6 +81,51 @@ def test_convolution_equals_its_definition(kernel_size, stride):
     np.testing.assert_allclose(conv(jnp.asarray(x, jnp.float32)), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 2), (3, 1), (3, 2)])
+def test_gradients_of_narrow_layers_are_those_of_exact_arithmetic(kernel_size, stride):
+    """Gradients of a bfloat16 layer against float64: rounded once at the end, not at each step."""
+
+    def layer(dtype):
+        return Conv(8, 16, kernel_size, stride=stride, initializer=he_normal, dtype=dtype,
+                    param_dtype="float32", rngs=nnx.Rngs(0))  # fmt: skip
+
+    def gradients(x, upstream, dtype):
+        graphdef, params = nnx.split(layer(dtype))
+        out, backward = jax.vjp(lambda p: nnx.merge(graphdef, p)(x), params)
+        return backward(upstream.astype(out.dtype))[0]
+
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], (4, 12, 12, 8), jnp.bfloat16)
+    upstream = jax.random.normal(keys[1], layer("bfloat16")(x).shape, jnp.bfloat16)
+    with jax.enable_x64(True):
+        exact = gradients(x.astype("float64"), upstream, "float64")
+    narrow = gradients(x, upstream, "bfloat16")
+    for found, expected in zip(jax.tree.leaves(narrow), jax.tree.leaves(exact), strict=True):
+        assert found.dtype == jnp.float32
+        # float32 sums of 576 terms; bfloat16 would be off by 2e-3
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_narrow_layers_differentiate_forwards_as_backwards():
+    layer = Conv(4, 6, 3, initializer=he_normal, dtype="bfloat16", param_dtype="float32",
+                 rngs=nnx.Rngs(0))  # fmt: skip
+    graphdef, params = nnx.split(layer)
+    x = jax.random.normal(jax.random.key(0), (2, 5, 5, 4))
+
+    def loss(params, x):
+        return jnp.mean(nnx.merge(graphdef, params)(x).astype(jnp.float32) ** 2)
+
+    _, forward = jax.jvp(loss, (params, x), (params, x))
+    products = jax.tree.map(jnp.vdot, jax.grad(loss, (0, 1))(params, x), (params, x))
+    assert sum(jax.tree.leaves(products)) == pytest.approx(forward, rel=2**-7)  # bfloat16
+
+
+def test_float32_layers_are_plain_products():
+    layer = Conv(4, 6, 3, initializer=he_normal, dtype="float32", param_dtype="float32",
+                 rngs=nnx.Rngs(0))  # fmt: skip
+    assert "custom_jvp" not in str(jax.make_jaxpr(layer)(jnp.ones((2, 5, 5, 4))))
+
+
 def test_per_location_normalization_gives_every_pixel_q_one():
     images = jnp.array([[[[0.0, 0.0, 0.0], [5.0, -3.0, 0.1]]]])
     out = per_location_normalization(images)

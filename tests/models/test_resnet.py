@@ -74,6 +74,38 @@ def test_scan_and_remat_change_neither_numbers_nor_names(id, options, images):
     )  # float32: fused differently
 
 
+def test_remat_keeps_what_its_name_says():
+    """Bytes of an image that autodiff keeps, against a count of the feature maps by hand."""
+
+    def kept(remat):
+        batch = 7  # no other first dimension has this size
+        model = create_model(
+            "vanilla_resnet50_tat_lrelu", abstract=True, dtype="bfloat16", remat=remat
+        )
+        graphdef, params = split(model)
+
+        def backward(params, images):
+            return jax.vjp(lambda p: merge(graphdef, p)(images).sum(), params)[1]
+
+        images = jax.ShapeDtypeStruct((batch, 224, 224, 3), jnp.float32)
+        leaves = jax.tree.leaves(jax.eval_shape(backward, params, images))
+        mine = [leaf for leaf in leaves if leaf.shape[:1] == (batch,)]
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in mine) / batch
+
+    bytes_of = {remat: kept(remat) for remat in ("none", "activations", "blocks")}
+    inside, between = 0, 0  # values of the first two products of a block; of its output
+    side_before = 56
+    for stage, (blocks, side) in enumerate(zip((3, 4, 6, 3), (56, 28, 14, 7), strict=True)):
+        width = 64 * 2**stage
+        inside += width * (side_before**2 + (2 * blocks - 1) * side**2)
+        between += 4 * width * blocks * side**2
+        side_before = side
+    assert bytes_of["activations"] - bytes_of["blocks"] == 2 * inside
+    stem = 2 * (112**2 * 64 + 56**2 * 64 + 224**2 * 4)  # product, pooled, image
+    assert bytes_of["blocks"] == pytest.approx(2 * between + stem, rel=0.15)  # pooling keeps more
+    assert bytes_of["none"] > 1.8 * bytes_of["activations"]
+
+
 def test_names_sort_by_depth():
     names = list(split(create_model("vanilla_resnet101_eoc_relu", abstract=True))[1])
     assert "stages.2.blocks.07.conv1.kernel" in names

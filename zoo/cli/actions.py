@@ -40,14 +40,21 @@ def _load(command: commands.Eval | commands.Predict) -> Any:
 
 
 def evaluate(command: commands.Eval) -> Output:
-    """Accuracy on a split."""
+    """Accuracy on a split, of one model or of many."""
     from zoo.data import open_source, subset
-    from zoo.evaluation import evaluate
 
+    if (command.model is None) == (command.models is None):
+        raise ValueError("give one model, or --models PATTERN for all published ones that match")
     source = open_source(command.data, command.split, data_dir=command.data_dir)
     source = subset(source, command.classes) if command.classes else source
+    return _evaluate_one(command, source) if command.models is None else _bulk(command, source)
+
+
+def _evaluate_one(command: commands.Eval, source: Any) -> Output:
+    from zoo.evaluation import evaluate_within_memory
+
     model = _load(command)
-    result = evaluate(
+    result = evaluate_within_memory(
         model,
         source,
         batch_size=command.batch_size,
@@ -68,6 +75,37 @@ def evaluate(command: commands.Eval) -> Output:
         f"{result.device}, precision {result.precision}, {fields(result.preprocess)}",
     ]
     return Output(value, lines)
+
+
+def _bulk(command: commands.Eval, source: Any) -> Output:
+    from zoo.evaluation import evaluate_all
+    from zoo.pretrained.index import list_pretrained
+
+    single = ("step", "image_size", "per_class", "logits")
+    given = [name for name in single if getattr(command, name) is not None]
+    if given:
+        raise ValueError(f"--{given[0].replace('_', '-')} is for one model; leave out --models")
+    models = list_pretrained(command.models)
+    if not models:
+        raise ValueError(f"no published weight matches {command.models!r}; see zoo list")
+    options: dict[str, Any] = {"precision": command.precision, "csv": command.csv}
+    rows = []
+    for row in evaluate_all(
+        models, source, batch_size=command.batch_size, progress=True, **options
+    ):
+        rows.append(row)
+        print(f"{len(rows)} of {len(models)}: {_bulk_line(row)}", file=sys.stderr)
+    failed = any("error" in row for row in rows)
+    return Output(rows, [_bulk_line(row) for row in rows], exit_code=1 if failed else 0)
+
+
+def _bulk_line(row: dict[str, Any]) -> str:
+    if "top1" not in row:
+        return f"{row['model']}: {row.get('error') or row['skipped']}"
+    return (
+        f"{row['model']}: top-1 {100 * row['top1']:.3f} %   top-5 {100 * row['top5']:.3f} %   "
+        f"loss {row['loss']:.5f}   {row['correct1']} of {row['n']}"
+    )
 
 
 def _write_evaluation(command: commands.Eval, result: Any, classes: Any, source: Any) -> None:

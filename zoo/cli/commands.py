@@ -16,6 +16,8 @@ $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/short --
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits --time-budget 9m
 """
 _SIZE_HELP = "side in pixels to which images are brought; None: the weight's"
+_EVAL_BATCH_HELP = "examples per step over all devices; halved while they run out of memory"
+_MODELS_HELP = "in place of one model: every published weight that this shell pattern matches"
 _STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
 
 
@@ -58,13 +60,15 @@ class Eval(Command):
     $ zoo eval vanilla_resnet50_tat_lrelu.digits --data digits
     $ zoo eval runs/mine --data folder:photos --split val --json
     $ zoo eval runs/mine --data imagenet2012 --data-dir /data/in1k --csv results.csv
+    $ zoo eval --models "vanilla*" --data digits --csv results.csv
     """
 
-    model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
+    model: Annotated[Positional[str | None], arg(help="arch.tag, dir:PATH or run directory")] = None
+    models: Annotated[str | None, arg(help=_MODELS_HELP)] = None
     data: Annotated[str, arg(help=_DATA_HELP)]
     data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None
     split: Annotated[str, arg(help="train, val or test")] = "test"
-    batch_size: Annotated[int, arg(help="examples per step over all devices")] = 256
+    batch_size: Annotated[int, arg(help=_EVAL_BATCH_HELP)] = 256
     precision: Annotated[str, arg(help="of matrix products: highest, high or default")] = "highest"
     classes: Annotated[tuple[str, ...], arg(help="use only these classes of the data")] = ()
     image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None

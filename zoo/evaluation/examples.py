@@ -86,6 +86,39 @@ def append_row(path: str | Path, row: dict[str, Any]) -> None:
     _write_csv(path, [row], "a")
 
 
+def read_rows(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, none where there is no file.
+
+    Raises:
+      ValueError: if it cannot be read, or has no column "model".
+    """
+    path = Path(path).expanduser()
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); give another path") from error
+    if any("model" not in row for row in rows):
+        raise ValueError(f"{path} has no column 'model'; give a file of results, or a new one")
+    return rows
+
+
+def write_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:
+    """Puts these rows in the place of all that a CSV file holds; without rows it is removed.
+
+    Raises:
+      ValueError: if it cannot be written.
+    """
+    path = Path(path).expanduser()
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    if not rows:
+        return path.unlink(missing_ok=True)
+    _write_csv(partial, rows, "w")
+    partial.replace(path)
+
+
 def _write_csv(path: Path, rows: list[dict[str, Any]], mode: str) -> None:
     try:
         with path.open(mode, newline="") as file:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+from zoo.data import Preprocessing
 from zoo.evaluation.examples import Answers
 from zoo.evaluation.measures import wilson_interval
 
@@ -82,15 +83,27 @@ class EvalResult:
 
     def to_row(self, model: str) -> dict[str, Any]:
         """The same as one flat row of a table, `model` first."""
-        flat: dict[str, Any] = {"model": model}
-        for name, value in self._values().items():
-            if name == "preprocess":
-                flat |= {key: _cell(item) for key, item in value.items()}
-            elif name == "versions":
-                flat[name] = " ".join(f"{key}={item}" for key, item in value.items())
-            else:
-                flat[name] = _cell(value)
-        return flat
+        values = {"model": model, **self._values()}
+        values |= values.pop("preprocess")
+        versions = " ".join(f"{key}={item}" for key, item in self.versions.items())
+        return {name: _cell(values.get(name)) for name in _COLUMNS} | {"versions": versions}
+
+
+def failed_row(model: str, data: str, split: str, precision: str, error: str) -> dict[str, Any]:
+    """A row with the columns of `EvalResult.to_row` that says why there is no result."""
+    known = {
+        "model": model, "data": data, "split": split, "precision": precision, "error": error,
+    }  # fmt: skip
+    return {name: known.get(name, "") for name in _COLUMNS}
+
+
+_COLUMNS = (
+    "model",
+    *(f.name for f in dataclasses.fields(EvalResult) if f.name not in ("preprocess", "answers")),
+    *("standard_error", "top1_interval", "real_top1"),
+    *(f.name for f in dataclasses.fields(Preprocessing)),
+    "error",
+)
 
 
 def _cell(value: Any) -> Any:

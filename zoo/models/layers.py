@@ -12,6 +12,7 @@ from flax import nnx
 from jax import lax
 
 Initializer = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
+Product = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 STATISTICS_MOMENTUM = 0.9
@@ -104,8 +105,9 @@ class Conv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, inputs] -> [batch, height / stride, width / stride, outputs]."""
-        out = _convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype), self.stride)
-        return out if self.bias is None else out + self.bias[...].astype(self.dtype)
+        convolve = functools.partial(_convolve, stride=self.stride)
+        out = _product(convolve, x.astype(self.dtype), self.kernel[...])
+        return out if self.bias is None else (out + self.bias[...]).astype(self.dtype)
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -172,8 +174,8 @@ class Dense(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] -> [..., outputs]."""
-        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        return x.astype(self.dtype) @ kernel + bias
+        out = _product(jnp.matmul, x.astype(self.dtype), self.kernel[...])
+        return (out + self.bias[...]).astype(self.dtype)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -211,6 +213,34 @@ def _orthonormal_columns(key: jax.Array, rows: int, columns: int) -> jax.Array:
             return jax.scipy.linalg.solve_triangular(lower, gaussian.T, lower=True).T
         q, r = jnp.linalg.qr(gaussian)
         return q * jnp.sign(jnp.diagonal(r))
+
+
+def _product(product: Product, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`product(x, kernel)` in the precision of `x`; the kernel's gradient keeps the kernel's."""
+    if jnp.promote_types(x.dtype, kernel.dtype) == x.dtype:
+        return product(x, kernel.astype(x.dtype))
+    return _narrow_product(product, x, kernel)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _narrow_product(product: Product, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return product(x, kernel.astype(x.dtype))
+
+
+@_narrow_product.defjvp
+def _narrow_product_jvp(
+    product: Product, primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """Left to itself, each device would round its gradients, and sum all of them, in bfloat16."""
+    (x, kernel), (x_tangent, kernel_tangent) = primals, tangents
+    narrow = kernel.astype(x.dtype)
+
+    # What the backward pass keeps is x as it is, not a wider copy.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def by_kernel(x: jax.Array, tangent: jax.Array) -> jax.Array:
+        return product(x.astype(kernel.dtype), tangent).astype(x.dtype)
+
+    return product(x, narrow), product(x_tangent, narrow) + by_kernel(x, kernel_tangent)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

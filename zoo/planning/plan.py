@@ -59,10 +59,13 @@ class Plan:
       batch_size: examples of a step over all chips.
       chip_batch: of these, how many one chip computes; chips along "model" compute the same ones.
       remat: what the backward pass computes again.
+      scan: whether equal blocks were compiled as one.
+      compiler: what compiled, such as "libtpu 0.0.42".
       memory: bytes.
       capacity: bytes that the chip has, or None where that is unknown.
       flops: operations of the matrix products, forward and backward.
-      bytes_moved: to and from memory, as the compiler counts.
+      bytes_moved: to and from memory, as the compiler counts: at least, since the body of a loop
+        counts once.
       collectives: by kind.
       link_bytes: that the chip sends, by rings.
       seconds: least time of a step by "compute", "memory" and "links" at the chip's peaks; the
@@ -78,6 +81,8 @@ class Plan:
     batch_size: int
     chip_batch: int
     remat: str
+    scan: bool
+    compiler: str
     memory: Memory
     capacity: int | None
     flops: float
@@ -205,6 +210,8 @@ def _priced(
         batch_size=config.data.batch_size,
         chip_batch=local,
         remat=config.model.remat,
+        scan=bool(config.model.scan),
+        compiler=topology.compiler,
         memory=memory,
         capacity=capacity,
         flops=flops,

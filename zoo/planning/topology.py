@@ -1,6 +1,7 @@
 """Devices to compile for without having them, and what their chips can do at most."""
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import math
 import os
@@ -9,10 +10,12 @@ import re
 import jax
 
 _GB = 1e9
+_TPUS = ("v4", "v5e", "v5p", "v6e")
 _QUIET = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-16",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is taken, so others may compile or train
 }
 
 
@@ -72,6 +75,12 @@ class Topology:
     devices: tuple[jax.Device, ...]
     native: bool
 
+    @property
+    def compiler(self) -> str:
+        """What compiles for these devices, with its version."""
+        library = "libtpu" if self.kind in _TPUS else "jaxlib"
+        return f"{library} {importlib.metadata.version(library)}"
+
 
 def find_topology(text: str) -> Topology:
     """Reads "v5e:16x16", "gpu:8" or "cpu:8".
@@ -79,12 +88,13 @@ def find_topology(text: str) -> Topology:
     Raises:
       PlanError: for a text that names no topology, or one that cannot be compiled for here.
     """
-    match = re.fullmatch(r"(?P<kind>v4|v5e|v5p|v6e|gpu|cpu):(?P<shape>\d+(x\d+)*)", text)
+    match = re.fullmatch(rf"(?P<kind>{'|'.join(_TPUS)}|gpu|cpu):(?P<shape>\d+(x\d+)*)", text)
     if match is None:
         raise PlanError(f"topology {text!r}: give v4, v5e, v5p, v6e, gpu or cpu, as in v5e:4x4")
     kind, count = match["kind"], math.prod(int(n) for n in match["shape"].split("x"))
     if kind in ("cpu", "gpu"):
-        platform = "gpu" if kind == "gpu" and jax.default_backend() == "gpu" else "cpu"
+        has_gpus = jax.default_backend() == "gpu" and jax.device_count() >= count
+        platform = "gpu" if kind == "gpu" and has_gpus else "cpu"
         there = jax.devices(platform)
         if len(there) < count:
             raise PlanError(
@@ -103,8 +113,10 @@ def _tpus(text: str) -> tuple[jax.Device, ...]:
         raise PlanError(f"topology {text!r}: pip install 'flax-vanilla-zoo[tpu]' for its compiler")
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    # The two cores of a v4 chip work as one device, as in training; else they would count twice.
+    options = {"chip_config_name": "megacore"} if text.startswith("v4:") else {}
     try:
-        return tuple(topologies.get_topology_desc(text, platform="tpu").devices)
+        return tuple(topologies.get_topology_desc(text, platform="tpu", **options).devices)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise PlanError(f"topology {text!r} is none of libtpu's: {reason}") from error
