@@ -2,7 +2,7 @@
 
 A Haar-uniform orthogonal matrix sends an orthonormal basis of what it acts on to a uniformly random
 orthonormal frame. So each layer is drawn only where it acts, on three pixels: the same law as
-drawing the whole matrix as `scaled_uniform_orthogonal` does, at a hundredth of the cost. What runs
+drawing the whole matrix as `scaled_uniform_orthogonal` does, at a small part of the cost. What runs
 is the zoo's forward pass; only its affine layers and its activation are replaced.
 """
 

@@ -126,11 +126,10 @@ share their {draws} draws; ± is the standard error over them.
 
 A Haar-uniform orthogonal matrix sends an orthonormal basis of what it acts on to a uniformly random
 frame, so each layer is drawn only where it acts: the law of whole matrices (a test compares both),
-at a hundredth of the cost. The forward pass is that of the zoo.
+at a small part of the cost. The forward pass is that of the zoo.
 
-{len(rows):,} rows, widths {", ".join(f"x {width:g}" for width in results["widths"])} of the full
-one, {results["cpu_seconds"] / 60:.0f} minutes of one core ({made["devices"]["kind"]},
-{made["cpus"]} cores; {versions}):
+{len(rows):,} rows, each at {", ".join(f"{width:g}" for width in results["widths"])} times the full
+width: {results["cpu_seconds"] / 60:.0f} minutes of one of {made["cpus"]} CPU cores ({versions}).
 
 ```
 {results["command"]}

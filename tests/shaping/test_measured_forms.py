@@ -1,4 +1,4 @@
-"""Every form that `kernel_graph` reads: its predicted q value and cosine against wide random draws."""
+"""Every form that `kernel_graph` reads: its predicted q value and cosine against random draws."""
 
 import functools
 

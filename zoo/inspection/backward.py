@@ -13,6 +13,7 @@ from zoo.inspection.taps import Tapped, weight_names, weights_of
 from zoo.models import Network as ZooNetwork
 
 _BATCH = 16
+_PIXELS = 1 << 18  # of all images of a batch together: 5 images of 224 x 224
 _BLOCK = 3
 _EXACT = 512  # smaller side of a Jacobian that is computed whole
 _LEADING = 32
@@ -29,24 +30,33 @@ def norms(
     images, labels, label = _batch(subject, data, seed)
     tapped, weights = Tapped(subject.network, images.shape), weights_of(subject.network)
     names = weight_names(subject.network)
+    places = jax.eval_shape(tapped, weights, images)[1]
 
-    def loss(trained: list[Any], offsets: list[Any]) -> tuple[jax.Array, list[jax.Array]]:
+    def loss(
+        trained: list[Any], offsets: list[Any], images: jax.Array
+    ) -> tuple[jax.Array, list[jax.Array]]:
         output, taps = tapped([*trained, *weights[len(names) :]], images, offsets)
         if output.ndim != 2:
             return jnp.mean(output**2) / 2, taps
         chosen = jax.nn.log_softmax(output)[jnp.arange(len(output)), labels % output.shape[1]]
         return -jnp.mean(chosen), taps
 
-    shapes = jax.eval_shape(tapped, weights, images)[1]
-    zeros = [jnp.zeros(one.shape, one.dtype) for one in shapes]
-    step = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
-    (by_weight, by_tap), taps = step(weights[: len(names)], zeros)
+    @jax.jit
+    def step(trained: list[Any], images: jax.Array) -> list[list[jax.Array]]:
+        # Only means leave the device: at 224 pixels the signals themselves are a gigabyte.
+        zeros = [jnp.zeros(one.shape, one.dtype) for one in places]
+        gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
+        (by_weight, by_tap), taps = gradient(trained, zeros, images)
+        return [[_rms(one) for one in some] for some in (taps, by_tap, trained, by_weight)]
+
+    trained = weights[: len(names)]
+    signals, gradients, *by_layer = (list(map(float, some)) for some in step(trained, images))
     layers = [
-        LayerNorms(name, _rms(w), _rms(g), _rms(g) / _rms(w))
-        for name, w, g in zip(names, weights, by_weight, strict=False)
-        if w.ndim > 1 and _rms(w)
+        LayerNorms(name, of_weight, of_gradient, of_gradient / of_weight)
+        for name, leaf, of_weight, of_gradient in zip(names, trained, *by_layer, strict=True)
+        if leaf.ndim > 1 and of_weight
     ]
-    return [_rms(one) for one in taps], [_rms(one) for one in by_tap], layers, label
+    return signals, gradients, layers, label
 
 
 def spectra(
@@ -121,8 +131,8 @@ def _leading(run: Any, n_in: int) -> Any:
 def _batch(subject: Subject, data: str | None, seed: int) -> tuple[Any, Any, str]:
     """Inputs [batch, ...], labels [batch], and what they are."""
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2**20, _BATCH)
     if data is None:
+        labels = rng.integers(0, 2**20, _BATCH)
         noise = rng.normal(size=(_BATCH, *subject.shape[1:])).astype(np.float32)
         return jnp.asarray(noise), labels, f"{_BATCH} examples of noise with random labels"
     if not isinstance(subject.network, ZooNetwork):
@@ -137,12 +147,14 @@ def _batch(subject: Subject, data: str | None, seed: int) -> tuple[Any, Any, str
     if channels == 1:
         default = Preprocessing((side, side), mean=(0.5,), std=(0.5,), channels=1)
     preprocess = subject.network.preprocess or default
-    chosen = rng.choice(len(source), min(_BATCH, len(source)), replace=False)
+    count = min(_BATCH, max(1, _PIXELS // side**2), len(source))
+    chosen = rng.choice(len(source), count, replace=False)
     records = [source[int(i)] for i in chosen]
     images = preprocess([record.image for record in records])
     labels = np.array([record.label for record in records])
     return jnp.asarray(images), labels, f"{len(records)} images of {data} test"
 
 
-def _rms(x: Any) -> float:
-    return float(np.sqrt(np.mean(np.square(np.asarray(x, np.float64)))))
+def _rms(x: jax.Array) -> jax.Array:
+    # In two steps: float32 adds up rows, then their means, without losing digits.
+    return jnp.sqrt(jnp.mean(jnp.mean(jnp.square(x), axis=-1)))
