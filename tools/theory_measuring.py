@@ -9,7 +9,7 @@ is the zoo's forward pass; only its affine layers and its activation are replace
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,7 @@ def measure(
     rng = np.random.default_rng([seed, depth, round(1000 * shortcut_weight), round(1000 * width)])
     model = create_model(
         f"vanilla_resnet{depth}_eoc_relu",
-        activation=_Each(activations),
+        activation=cast(Any, _Each(activations)),
         shortcut_weight=shortcut_weight,
         width=width,
         abstract=True,
@@ -105,7 +105,7 @@ def measure(
             if isinstance(getattr(module, name), Conv | Dense):
                 setattr(module, name, _drawn_where_it_acts(getattr(module, name), rng))
     images = np.tile(PIXELS, (len(activations) * draws, 1))[:, None, None]
-    features = np.asarray(model.features(images), np.float64)
+    features = np.asarray(model.features(jnp.asarray(images)), np.float64)
     u, v, between = np.moveaxis(features.reshape(len(activations), draws, _COUNT, -1), 2, 0)
     half = (_cosine(u, between) + _cosine(v, between)) / 2
     return np.stack([_cosine(u, v), half], -1)

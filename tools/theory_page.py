@@ -101,10 +101,10 @@ def build(results: dict[str, Any]) -> tuple[str, list[Figure]]:
 
 
 def _rows(results: dict[str, Any]) -> list[Row]:
-    widths, fixed = tuple(results["widths"]), len(dataclasses.fields(Row)) - 3
+    widths = tuple(results["widths"])
     return [
-        Row(*row[:fixed], widths, tuple(row[fixed::2]), tuple(row[fixed + 1 :: 2]))
-        for row in results["rows"]
+        Row(method, phi, depth, w, start, predicted, widths, tuple(pairs[::2]), tuple(pairs[1::2]))
+        for method, phi, depth, w, start, predicted, *pairs in results["rows"]
     ]
 
 

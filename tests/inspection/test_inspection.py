@@ -15,6 +15,8 @@ import zoo
 from tests.inspection import networks
 from zoo.cli import main
 from zoo.inspection import inspect, predict
+from zoo.inspection.backward import _batch
+from zoo.inspection.subject import Subject
 
 HERE = "tests.inspection.networks"
 BROWSER = next(
@@ -116,6 +118,41 @@ def test_updates_are_gradients_over_weights(numbers):
     assert len(numbers["layers"]) == 8
     for layer in numbers["layers"]:
         assert layer["update"] == pytest.approx(layer["gradient"] / layer["weight"])
+
+
+def test_norms_are_those_of_a_backward_pass_by_hand(numbers):
+    network, (_, width) = networks.eoc()
+    kernels = [np.asarray(one.kernel.get_value(), np.float64) for one in network.layers]
+    rng = np.random.default_rng(0)
+    labels, states, slopes = rng.integers(0, 2**20, 16) % width, [], []
+    x = rng.normal(size=(16, width))
+    for kernel in kernels:
+        states.append(x)
+        slopes.append(math.sqrt(2) * (x @ kernel > 0))
+        x = x @ kernel * slopes[-1]
+    gradient = (np.exp(x) / np.exp(x).sum(1, keepdims=True) - np.eye(width)[labels]) / 16
+    by_tap, by_weight = [], []
+    for state, kernel, slope in zip(*map(reversed, (states, kernels, slopes)), strict=True):
+        by_weight.insert(0, rms(state.T @ (gradient * slope)))
+        gradient = gradient * slope @ kernel.T
+        by_tap.insert(0, rms(gradient))
+    assert numbers["activation_rms"] == pytest.approx(list(map(rms, states)), rel=1e-5)
+    assert numbers["gradient_rms"] == pytest.approx(by_tap, rel=1e-4)  # float32
+    assert [one["gradient"] for one in numbers["layers"]] == pytest.approx(by_weight, rel=1e-4)
+    assert [one["weight"] for one in numbers["layers"]] == pytest.approx(list(map(rms, kernels)))
+
+
+def rms(x):
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+@pytest.mark.parametrize(("stem", "size", "count"), [("imagenet", 224, 5), ("cifar", 32, 16)])
+def test_a_batch_of_large_images_is_smaller(stem, size, count):
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    network = zoo.create_model("vanilla_resnet18_eoc_relu", stem=stem, abstract=True)
+    images, labels, label = _batch(Subject("digits", network, (1, 1, 1, 3), None), "digits", 0)
+    assert (images.shape, len(labels)) == ((count, size, size, 3), count)
+    assert label == f"{count} images of digits test"
 
 
 def test_a_network_without_maps_is_measured_and_says_why():

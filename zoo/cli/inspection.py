@@ -9,6 +9,7 @@ from zoo.cli.commands import Command
 from zoo.cli.text import Output
 
 _MODEL_HELP = "model, arch.tag, run directory or package.module:function"
+_DATA_HELP = "16 of its images, 5 of 224 x 224 pixels, make the batch of the norms; else noise"
 _SHAPE_HELP = "of the input, batch axis first; zoo models and functions that return it need none"
 
 
@@ -25,9 +26,7 @@ class Inspect(Command):
 
     model: Annotated[Positional[str], arg(help=_MODEL_HELP)]
     shape: Annotated[tuple[int, ...], arg(help=_SHAPE_HELP)] = ()
-    data: Annotated[str | None, arg(help="its images make the batch of the norms; else noise")] = (
-        None
-    )
+    data: Annotated[str | None, arg(help=_DATA_HELP)] = None
     draws: Annotated[int, arg(help="of the weights, at least 2")] = 8
     seed: Annotated[int, arg(help="of the first draw and of the inputs")] = 0
     out: Annotated[str, arg(help="folder of the page and the pictures")] = "inspected"
