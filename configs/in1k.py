@@ -2,6 +2,9 @@
 
 Source    arXiv 2203.08120 and its released recipe: batch 1024, 90 epochs, cosine after 5 epochs of
           warm-up, label smoothing 0.1; SGD with Nesterov momentum, peak 0.1
+K-FAC     as in the papers, for networks without BatchNorm: zoo train RECIPE --workdir DIR
+          --optimizer.name kfac --optimizer.learning-rate 3e-4 --optimizer.clip-norm None
+          --optimizer.kfac.curvature-decay 0.99 --optimizer.kfac.inverse-period 50
 Measured  nothing yet: no network of these recipes was trained by us
 """
 

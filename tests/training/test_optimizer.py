@@ -21,7 +21,9 @@ PARAMS = {
     "stem.bias": jnp.full((4,), 2.0),
     "stem.kernel": jnp.full((3, 3, 2, 4), 2.0),
 }
-RATES = {"sgd": 0.05, "adamw": 2e-3, "lamb": 0.01, "muon": 2e-3}
+RATES = {"sgd": 0.05, "adamw": 2e-3, "lamb": 0.01, "muon": 2e-3, "kfac": 1e-3}
+BY_GRADIENT = [name for name in OPTIMIZERS if name != "kfac"]
+"""What needs the gradient alone."""
 
 
 def test_only_kernels_decay_by_default():
@@ -29,7 +31,7 @@ def test_only_kernels_decay_by_default():
     assert {name for name, decays in mask.items() if decays} == {"head.kernel", "stem.kernel"}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", BY_GRADIENT)
 def test_decay_moves_masked_parameters_only(name):
     zero = jax.tree.map(jnp.zeros_like, PARAMS)
     config = OptimizerConfig(name, weight_decay=0.1, momentum=0.0, decay_pattern=r"^head\.kernel$")
@@ -79,7 +81,7 @@ def initial_params():
     return jax.device_get(prepare(tiny(), activation=ACTIVATION).initial_state().params)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*BY_GRADIENT, pytest.param("kfac", marks=pytest.mark.slow)])
 def test_every_optimizer_lowers_the_loss_on_digits(initial_params, name):
     config = tiny(
         steps=30,

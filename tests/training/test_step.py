@@ -37,7 +37,7 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(run, initial):
     split = tiny(optimizer=optimizer(accumulate_steps=4))
     steps = (run.train_step, dataclasses.replace(run.train_step, config=split))
     found = [jax.jit(step.gradients)(initial, batch) for step in steps]
-    (whole, whole_metrics, _), (parts, parts_metrics, _) = found
+    (whole, whole_metrics, *_), (parts, parts_metrics, *_) = found
     for name in whole:
         scale = float(jnp.abs(whole[name]).max())
         # float32 sums over 16 examples through 18 layers, in another order

@@ -54,6 +54,24 @@ def merge(graphdef: nnx.GraphDef, params: Params) -> Any:
     return nnx.merge(graphdef, nnx.from_flat_state([(_path(n), v) for n, v in params.items()]))
 
 
+def layer_at(model: nnx.Module, name: str) -> Any:
+    """The part of `model` whose parameters' names begin with `name`, as `stages.2.blocks.07`."""
+    layer: Any = model
+    for part in _path(name) if name else ():
+        layer = layer[part] if isinstance(part, int) else getattr(layer, part)
+    return layer
+
+
+def replace_layer(model: nnx.Module, name: str, layer: nnx.Module) -> None:
+    """Puts `layer` in the place of the one that `layer_at` gives for `name`."""
+    parent, _, last = name.rpartition(".")
+    owner = layer_at(model, parent)
+    if last.isdigit():
+        owner[int(last)] = layer
+    else:
+        setattr(owner, last, layer)
+
+
 def statistics_of(model: nnx.Module) -> frozenset[str]:
     """Names of the parameters that are running averages of batch statistics (`nnx.BatchStat`)."""
     kinds = {path: type(variable) for path, variable in nnx.to_flat_state(nnx.state(model))}
@@ -68,10 +86,7 @@ def train_statistics(model: nnx.Module, statistics: Iterable[str]) -> None:
     """
     model.eval()
     for name in statistics:
-        layer: Any = model
-        for part in _path(name)[:-1]:
-            layer = layer[part] if isinstance(part, int) else getattr(layer, part)
-        layer.use_running_average = False
+        layer_at(model, name.rpartition(".")[0]).use_running_average = False
 
 
 def in_training(module: nnx.Module) -> bool:

@@ -72,19 +72,37 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class KfacConfig:
+    """What only K-FAC has; see `scale_by_kfac`.
+
+    Attributes:
+      damping: weight of the identity that is added to the Fisher matrix.
+      norm_constraint: largest squared length of a step in the Fisher metric; None: no limit.
+      curvature_decay: of the averaged statistics, per step.
+      inverse_period: steps between two inversions of them.
+    """
+
+    damping: float = 1e-3
+    norm_constraint: float | None = 1e-3
+    curvature_decay: float = 0.95
+    inverse_period: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """The update rule.
 
     Attributes:
-      name: "sgd" (Nesterov), "adamw", "lamb" or "muon".
+      name: "sgd" (Nesterov), "adamw", "lamb", "muon" or "kfac" (made for rates of about 3e-4).
       learning_rate: peak of the schedule.
-      momentum: of sgd and muon; first-moment decay b1 of adamw and lamb.
+      momentum: of sgd, muon and kfac; first-moment decay b1 of adamw and lamb.
       second_moment: b2 of adamw, lamb, and of muon's parameters that are not matrices.
-      weight_decay: added to the gradient for sgd, decoupled for the others.
+      weight_decay: added to the gradient for sgd and kfac, decoupled for the others.
       decay_pattern: regular expression; parameters whose name it finds decay.
       layer_decay: factor on the learning rate per block of distance from the head.
       clip_norm: largest global norm of the gradient; None does not clip.
       accumulate_steps: split each batch into this many parts and average their gradients.
+      kfac: of kfac alone.
     """
 
     name: str = "sgd"
@@ -96,6 +114,7 @@ class OptimizerConfig:
     layer_decay: float = 1.0
     clip_norm: float | None = None
     accumulate_steps: int = 1
+    kfac: KfacConfig = KfacConfig()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,7 +82,7 @@ def _causes(
     train_step: TrainStep, state: TrainState, batch: Batch
 ) -> tuple[dict[str, jax.Array], list[jax.Array]]:
     """Which gradients, and which feature maps, hold a value that is not finite."""
-    gradients, _, _ = train_step.gradients(state, batch)
+    gradients, *_ = train_step.gradients(state, batch)
     rate = train_step.schedule(state.step)
     images = train_step.config.preprocessing.normalize(batch["image"])
     maps = merge(train_step.graphdef, state.params).feature_maps(images)

@@ -13,6 +13,7 @@ from zoo.models import Network, Params
 from zoo.shaping import ShapedActivation
 from zoo.training.budget import TimeBudget
 from zoo.training.config import TrainConfig
+from zoo.training.curvature import describe_blocks, fisher_blocks
 from zoo.training.diagnosis import memory_advice, non_finite_error
 from zoo.training.dispatch import Measured, steps_until
 from zoo.training.folder import (
@@ -177,6 +178,10 @@ def _train(
     """Steps `start` to `last`; returns the state, the last evaluation, seconds of compilation."""
     config, evaluation, measured, done = run.config, {}, Measured(AVERAGED), start
     periods = (config.log.every_steps, config.eval.every_steps, config.checkpoint.every_steps)
+    if config.optimizer.name == "kfac":
+        params = run.abstract_state.params.items()
+        trained = {name: leaf for name, leaf in params if name in run.train_step.trained}
+        reporter.say(describe_blocks(fisher_blocks(trained)))
     reporter.say("compiling the training step")
     step, compile_seconds = run.compile()
     reporter.begin(start, compile_seconds)

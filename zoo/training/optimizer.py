@@ -15,6 +15,7 @@ from optax import contrib
 
 from zoo.models import Params
 from zoo.training.config import OptimizerConfig
+from zoo.training.kfac import scale_by_kfac
 
 _MUON_RMS = 0.2
 """Root mean square of an AdamW update; scaling Muon's to it lets both share one learning rate
@@ -23,20 +24,21 @@ _EMA_WARMUP = 10
 _BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+(?=\.)")
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtraArgs:
     """The update direction of `config` on a flat dict of parameters, for learning rate 1.
 
       update = -rate(step) * direction;  this transformation returns -direction
 
     Gradients are clipped to `clip_norm` first. Decay touches the parameters of `decay_mask`. At
-    the end every layer's direction is scaled by its `layer_multipliers`.
+    the end every layer's direction is scaled by its `layer_multipliers`. What `scale_by_kfac` takes
+    besides may be given to all of them.
     """
     parts = [OPTIMIZERS[config.name](config)]
     if config.clip_norm is not None:
         parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if config.layer_decay != 1:
         parts.append(_scale_by_layer(config.layer_decay))
-    return parts[0] if len(parts) == 1 else optax.chain(*parts)
+    return optax.with_extra_args_support(parts[0] if len(parts) == 1 else optax.chain(*parts))
 
 
 def layer_multipliers(names: Iterable[str], decay: float) -> dict[str, float]:
@@ -154,9 +156,25 @@ def _muon(config: OptimizerConfig) -> optax.GradientTransformation:
     )
 
 
+def _kfac(config: OptimizerConfig) -> optax.GradientTransformation:
+    kfac = config.kfac
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay, mask=_mask(config)),
+        scale_by_kfac(
+            # Decay is part of the objective here, and its curvature is the identity.
+            damping=kfac.damping + config.weight_decay,
+            norm_constraint=kfac.norm_constraint,
+            curvature_decay=kfac.curvature_decay,
+            inverse_period=kfac.inverse_period,
+        ),
+        optax.sgd(1.0, momentum=config.momentum),
+    )
+
+
 OPTIMIZERS: dict[str, Callable[[OptimizerConfig], optax.GradientTransformation]] = {
     "sgd": _sgd,
     "adamw": _adamw,
     "lamb": _lamb,
     "muon": _muon,
+    "kfac": _kfac,
 }

@@ -17,6 +17,7 @@ from zoo.data.resident import resident_arrays, resident_batch, resident_orders
 from zoo.models import Network, Params, create_model, merge, overrides_of, split, statistics_of
 from zoo.shaping import ShapedActivation
 from zoo.training.config import TrainConfig
+from zoo.training.curvature import check_layers
 from zoo.training.decode import ConfigError
 from zoo.training.dispatch import largest_dispatch, repeated, stacked
 from zoo.training.examples import make_pipeline, open_split
@@ -247,11 +248,11 @@ def build_step(
     """The abstract network and its step, for devices that need not be there.
 
     Raises:
-      ConfigError: if nothing is left to train.
+      ConfigError: if nothing is left to train, or the optimiser does not fit the network.
     """
     model = _create(config, num_classes, activation, abstract=True)
     graphdef, params = split(model)
-    selects = trainable or functools.partial(_matches, re.compile(config.trainable))
+    selects = trainable or (lambda name: re.search(config.trainable, name) is not None)
     selected = frozenset(name for name in params if selects(name))
     statistics = selected & statistics_of(model)
     trained = selected - statistics
@@ -260,6 +261,8 @@ def build_step(
             f"trainable={config.trainable!r} selects no parameter of {config.model.arch}; the "
             f"first are {', '.join(list(params)[:4])}"
         )
+    if config.optimizer.name == "kfac":
+        check_layers(model, {name: params[name] for name in params if name in trained})
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total_steps)
     used = used_shardings(state_shardings(params, mesh, config.mesh))
     step = TrainStep(config, graphdef, num_classes, schedule, trained, statistics, used)
@@ -294,7 +297,3 @@ def _create(
         seed=config.seed,
         abstract=abstract,
     )
-
-
-def _matches(pattern: re.Pattern[str], name: str) -> bool:
-    return pattern.search(name) is not None

@@ -4,6 +4,7 @@ Owns the state, the loss and the update. Compilation, devices and the loop are e
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,9 +14,10 @@ import optax
 from flax import nnx
 
 from zoo.data import cutmix, mixup, random_erasing
-from zoo.models import Params, merge, split, train_statistics
+from zoo.models import Network, Params, merge, split, train_statistics
 from zoo.models.layers import pooled_statistics
 from zoo.training.config import RegularizationConfig, TrainConfig
+from zoo.training.curvature import Curvature, fisher_statistics, watch
 from zoo.training.optimizer import make_optimizer, update_average
 from zoo.training.schedule import Schedule
 
@@ -80,7 +82,7 @@ class TrainStep:
     )
 
     @property
-    def optimizer(self) -> optax.GradientTransformation:
+    def optimizer(self) -> optax.GradientTransformationExtraArgs:
         """Direction of the update; see `make_optimizer`."""
         return make_optimizer(self.config.optimizer)
 
@@ -110,12 +112,14 @@ class TrainStep:
           `log.layer_norms` also "layers": the same norms per parameter, and the root mean square
           of the output of every block.
         """
-        with jax.default_matmul_precision(self.config.precision):
-            gradients, measured, statistics = self.gradients(state, batch)
-            before, _ = self._part(state.params)
-            found = self.optimizer.update(gradients, state.opt_state, before)
-        direction, opt_state = cast(tuple[Params, Any], found)
         rate = self.schedule(state.step)
+        with jax.default_matmul_precision(self.config.precision):
+            gradients, measured, curvature, statistics = self.gradients(state, batch)
+            before, _ = self._part(state.params)
+            found = self.optimizer.update(
+                gradients, state.opt_state, before, curvature=curvature, learning_rate=rate
+            )
+        direction, opt_state = cast(tuple[Params, Any], found)
         updates = {name: rate * direction[name].astype(jnp.float32) for name in before}
         trained = {name: p + updates[name].astype(p.dtype) for name, p in before.items()}
         norms = _norms(gradient=gradients, update=updates, parameter=trained)
@@ -137,10 +141,16 @@ class TrainStep:
             }
         return dataclasses.replace(new, finite=finite), metrics
 
-    def gradients(self, state: TrainState, batch: Batch) -> tuple[Params, Metrics, Params]:
-        """Gradients of the trained parameters at `state`, loss and top1, and the new statistics.
+    def gradients(
+        self, state: TrainState, batch: Batch
+    ) -> tuple[Params, Metrics, Curvature, Params]:
+        """What one batch says at `state`, without an update.
 
         In parts, each is normalised by itself; the statistics are those of all parts together.
+
+        Returns:
+          Gradients of the trained parameters, loss and top1, what K-FAC measures (of other
+          optimisers nothing), and the new running averages.
         """
         image_key, dropout_key = jax.random.split(
             jax.random.fold_in(jax.random.key(self.config.seed), state.step)
@@ -153,7 +163,8 @@ class TrainStep:
             key = jax.random.fold_in(dropout_key, index)
             loss = jax.value_and_grad(self._loss, has_aux=True)
             (value, (top1, new)), gradient = loss(trained, frozen, images, targets, labels, key)
-            return (gradient, {"loss": value, "top1": top1}), new
+            curvature = self._curvature(trained, frozen, images, key)
+            return (gradient, {"loss": value, "top1": top1}, curvature), new
 
         if parts == 1:
             sums, statistics = one(jnp.zeros((), jnp.int32), images, targets, batch["label"])
@@ -195,11 +206,28 @@ class TrainStep:
     ) -> tuple[jax.Array, tuple[jax.Array, Params]]:
         model = merge(self.graphdef, {**frozen, **trained})
         train_statistics(model, self.statistics)
-        logits = model(images, dropout_key=key if self.config.model.dropout_rate else None)
+        logits = self._logits(model, images, key)
         losses = -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
         top1 = jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
         statistics = {n: value for n, value in split(model)[1].items() if n in self.statistics}
         return losses.mean(), (top1, statistics)
+
+    def _logits(self, model: Network, images: jax.Array, key: jax.Array) -> jax.Array:
+        return model(images, dropout_key=key if self.config.model.dropout_rate else None)
+
+    def _curvature(
+        self, trained: Params, frozen: Params, images: jax.Array, key: jax.Array
+    ) -> Curvature:
+        if self.config.optimizer.name != "kfac":
+            return {}
+
+        def logits_of(trained: Params, moments: Curvature) -> jax.Array:
+            model = merge(self.graphdef, {**frozen, **trained})
+            watch(model, moments)
+            return self._logits(model, images, key)
+
+        draw = functools.partial(jax.random.categorical, jax.random.fold_in(key, 1))
+        return fisher_statistics(logits_of, trained, draw)
 
     def _activation_sizes(self, params: Params, batch: Batch) -> Params:
         images = self.config.preprocessing.normalize(batch["image"])

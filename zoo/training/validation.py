@@ -99,6 +99,15 @@ def _optimizer(config: TrainConfig) -> Iterator[str]:
     if not 0 < optimizer.layer_decay <= 1:
         yield f"optimizer.layer_decay={optimizer.layer_decay}: give a number above 0, at most 1"
     yield from _above("optimizer.accumulate_steps", optimizer.accumulate_steps, 1)
+    kfac = optimizer.kfac
+    if not 0 < kfac.damping < math.inf:
+        yield f"optimizer.kfac.damping={kfac.damping}: give a positive number"
+    if kfac.norm_constraint is not None and not kfac.norm_constraint > 0:
+        yield (
+            f"optimizer.kfac.norm_constraint={kfac.norm_constraint}: give a positive number or None"
+        )
+    yield from _share("optimizer.kfac.curvature_decay", kfac.curvature_decay, below_one=True)
+    yield from _above("optimizer.kfac.inverse_period", kfac.inverse_period, 1)
 
 
 def _schedule(config: TrainConfig) -> Iterator[str]:
