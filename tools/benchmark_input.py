@@ -34,6 +34,7 @@ from zoo.data.preprocessing import INTERPOLATIONS
 
 AREA = (0.08, 1.0)
 BATCH = 64
+BUFFERED = 5  # batches that may lie ready at the start of a round
 PEER = Path(__file__).with_name("torchvision_input.py")
 PLAIN = "Pillow: a plain loop"
 
@@ -44,7 +45,7 @@ Round = Callable[[], dict[str, float]]
 def main() -> None:
     given = _arguments()
     preprocessing = Preprocessing((given.size, given.size), interpolation=given.interpolation)
-    source = open_source(f"folder:{given.folder}", "train")
+    source: Any = open_source(f"folder:{given.folder}", "train")
     images = given.batches * BATCH
     with contextlib.ExitStack() as stack:
         rounds: list[Round] = [_plain(source, preprocessing, images)]
@@ -92,7 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=224, help="side of the crops, in pixels")
     parser.add_argument("--interpolation", choices=INTERPOLATIONS, default="bicubic")
     parser.add_argument("--rounds", type=int, default=7, help="after one that does not count")
-    parser.add_argument("--batches", type=int, default=8, help=f"of {BATCH} images a round")
+    parser.add_argument("--batches", type=int, default=6, help=f"of {BATCH} images a round")
     parser.add_argument("--json", action="store_true", help="one JSON object, last line of stdout")
     return parser.parse_args()
 
@@ -132,7 +133,8 @@ def _peer(given: argparse.Namespace, folder: Path, images: int) -> Iterator[Roun
 @contextlib.contextmanager
 def _pipeline(pipeline: TrainPipeline, batches: int) -> Iterator[Round]:
     before = {child.pid for child in psutil.Process().children()}
-    with contextlib.closing(pipeline.batches()) as made:
+    endless: Any = pipeline.batches()
+    with contextlib.closing(endless) as made:
         next(made)
         workers = [child for child in psutil.Process().children() if child.pid not in before]
 
@@ -143,7 +145,8 @@ def _pipeline(pipeline: TrainPipeline, batches: int) -> Iterator[Round]:
         def run() -> dict[str, float]:
             for worker in workers:
                 worker.resume()
-            next(made)  # it was made while this worker was still let run
+            for _ in range(BUFFERED):
+                next(made)
             started = seconds()
             for _ in range(batches):
                 next(made)
