@@ -30,6 +30,8 @@ FENCES = {
     "huggingface_hub": "export/hub",
     "httpx2": "export/hub",
     "array_record": "data/imagenet",
+    "simplejpeg": "data/fast_decode",
+    "cykooz_resizer": "data/fast_decode",
     "plotly": "inspection",
     "matplotlib": "inspection",
 }

@@ -5,9 +5,10 @@ usage: python tools/weights_table.py [--check]
 --check writes nothing and fails when the README says something else than the manifests.
 """
 
-import argparse
 import sys
 from pathlib import Path
+
+from marked_part import write_part
 
 from zoo.pretrained import Manifest, find, list_pretrained, read_manifest
 
@@ -38,20 +39,8 @@ def _rows(manifest: Manifest) -> list[str]:
 
 
 def main() -> int:
-    """Replaces or compares the part of the README between its two marks."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare only; exit 1 on a difference")
-    check = parser.parse_args().check
-    text = README.read_text()
-    before, rest = text.split(BEGIN)
-    old, after = rest.split(END)
-    new = table()
-    if check and old != new:
-        print("README.md and the manifests differ; run python tools/weights_table.py")
-        return 1
-    if not check:
-        README.write_text(before + BEGIN + new + END + after)
-    return 0
+    """Replaces or compares the part of the page between its two marks."""
+    return write_part(README, BEGIN, END, table(), __doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -74,6 +74,20 @@ def test_scan_and_remat_change_neither_numbers_nor_names(id, options, images):
     )  # float32: fused differently
 
 
+def test_scanned_programs_hold_as_many_products_at_any_depth():
+    """Forward and backward: what takes the compiler long does not grow from 50 to 200 layers."""
+
+    def products(depth):
+        arch = f"vanilla_resnet{depth}_tat_lrelu"
+        graphdef, params = split(create_model(arch, scan=True, abstract=True, **SMALL))
+        images = jax.ShapeDtypeStruct(IMAGES, jnp.float32)
+        gradient = jax.grad(lambda p, x: jnp.mean(merge(graphdef, p)(x) ** 2))
+        program = str(jax.make_jaxpr(gradient)(params, images))
+        return program.count("conv_general_dilated["), program.count("dot_general[")
+
+    assert products(50) == products(200)
+
+
 def test_remat_keeps_what_its_name_says():
     """Bytes of an image that autodiff keeps, against a count of the feature maps by hand."""
 

@@ -47,7 +47,9 @@ def evaluate(command: commands.Eval) -> Output:
         raise ValueError("give one model, or --models PATTERN for all published ones that match")
     source = open_source(command.data, command.split, data_dir=command.data_dir)
     source = subset(source, command.classes) if command.classes else source
-    return _evaluate_one(command, source) if command.models is None else _bulk(command, source)
+    if command.models is None:
+        return _evaluate_one(command, source)
+    return _evaluate_matching(command, command.models, source)
 
 
 def _evaluate_one(command: commands.Eval, source: Any) -> Output:
@@ -77,7 +79,7 @@ def _evaluate_one(command: commands.Eval, source: Any) -> Output:
     return Output(value, lines)
 
 
-def _bulk(command: commands.Eval, source: Any) -> Output:
+def _evaluate_matching(command: commands.Eval, pattern: str, source: Any) -> Output:
     from zoo.evaluation import evaluate_all
     from zoo.pretrained.index import list_pretrained
 
@@ -85,21 +87,21 @@ def _bulk(command: commands.Eval, source: Any) -> Output:
     given = [name for name in single if getattr(command, name) is not None]
     if given:
         raise ValueError(f"--{given[0].replace('_', '-')} is for one model; leave out --models")
-    models = list_pretrained(command.models)
+    models = list_pretrained(pattern)
     if not models:
-        raise ValueError(f"no published weight matches {command.models!r}; see zoo list")
+        raise ValueError(f"no published weight matches {pattern!r}; see zoo list --pretrained")
     options: dict[str, Any] = {"precision": command.precision, "csv": command.csv}
     rows = []
     for row in evaluate_all(
         models, source, batch_size=command.batch_size, progress=True, **options
     ):
         rows.append(row)
-        print(f"{len(rows)} of {len(models)}: {_bulk_line(row)}", file=sys.stderr)
+        print(f"{len(rows)} of {len(models)}: {_row_line(row)}", file=sys.stderr)
     failed = any("error" in row for row in rows)
-    return Output(rows, [_bulk_line(row) for row in rows], exit_code=1 if failed else 0)
+    return Output(rows, [_row_line(row) for row in rows], exit_code=1 if failed else 0)
 
 
-def _bulk_line(row: dict[str, Any]) -> str:
+def _row_line(row: dict[str, Any]) -> str:
     if "top1" not in row:
         return f"{row['model']}: {row.get('error') or row['skipped']}"
     return (

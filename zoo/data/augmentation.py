@@ -140,13 +140,15 @@ def random_crop_flip(
       indices: [n] integers, the examples' numbers in their source.
     """
     n, height, width = images.shape[:3]
+    mirrored = example_words(xp, seed, epochs, indices, STREAM_FLIP)[0] >> 31 == 1
+    if flip and not padding and xp is np and images.flags.c_contiguous:
+        return _mirrored(images, mirrored)
     span = 2 * padding + 1
     crop = example_words(xp, seed, epochs, indices, STREAM_CROP)
     down, right = ((word % span).astype("int32") for word in crop)
     columns = xp.broadcast_to(xp.arange(width)[None, :], (n, width))
     if flip:
-        words, _ = example_words(xp, seed, epochs, indices, STREAM_FLIP)
-        columns = xp.where((words >> 31 == 1)[:, None], columns[:, ::-1], columns)
+        columns = xp.where(mirrored[:, None], columns[:, ::-1], columns)
     columns = columns + right[:, None]
     rows = xp.arange(height)[None, :] + down[:, None]
     # Numbers of the pixels in the padded batch: one flat gather, not one slice an image.
@@ -154,6 +156,14 @@ def random_crop_flip(
     rows = rows + xp.arange(n)[:, None] * padded.shape[1]
     pixels = rows[:, :, None] * padded.shape[2] + columns[:, None, :]
     return xp.take(padded.reshape(-1, images.shape[-1]), pixels, axis=0)
+
+
+def _mirrored(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    out = images.copy()
+    pixels = out.view(f"V{out.itemsize * out.shape[-1]}")[..., 0]  # moved whole: twice as fast
+    for number in np.flatnonzero(chosen):
+        pixels[number] = pixels[number, :, ::-1]
+    return out
 
 
 def random_resized_crop(
@@ -170,15 +180,16 @@ def random_resized_crop(
 
     Source: Szegedy et al. 2015, arXiv 1409.4842, section 6; fallback as in torchvision.
     """
-    top, left, height, width = _crop_box(image.shape[0], image.shape[1], area, generator)
+    top, left, height, width = crop_box(image.shape[0], image.shape[1], area, generator)
     picture = as_picture(image[top : top + height, left : left + width], preprocessing.channels)
     size = preprocessing.image_size[::-1]
     return as_pixels(picture.resize(size, INTERPOLATIONS[preprocessing.interpolation]))
 
 
-def _crop_box(
+def crop_box(
     height: int, width: int, area: tuple[float, float], generator: np.random.Generator
 ) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the rectangle that `random_resized_crop` cuts out."""
     low, high = (math.log(aspect) for aspect in _ASPECT_RANGE)
     for _ in range(_CROP_ATTEMPTS):
         share, aspect, down, right = generator.random(4)

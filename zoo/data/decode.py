@@ -78,7 +78,7 @@ def decode_image(
         name, data = name or "the image given as bytes", image
     else:
         name = name or str(image)
-        data = _read(Path(image), name)
+        data = read_image(image)
     return _with_opened(data, name, max_pixels, lambda opened: to_array(opened, channels))
 
 
@@ -139,11 +139,16 @@ def to_array(image: Image.Image, channels: int) -> np.ndarray:
     return np.asarray(rgb) if channels == 3 else np.asarray(rgb.convert("L"))[..., None]
 
 
-def _read(path: Path, name: str) -> bytes:
+def read_image(path: str | Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+      BadImageError: if it cannot be read.
+    """
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
-        raise BadImageError(f"{name}: cannot be read ({error.strerror or error})") from error
+        raise BadImageError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.data.decode import decode_image
+from zoo.data.decode import decode_image, read_image
 from zoo.data.records import Record, content_fingerprint
 
 # The second row cannot be decoded; it counts as images so that such files are named, not ignored.
@@ -68,6 +68,14 @@ class ImageFolder:
 
     def __getitem__(self, index: int) -> Record:
         return Record(decode_image(self.paths[index]), int(self.labels[index]))
+
+    def encoded(self, index: int) -> bytes:
+        """Bytes of an image file.
+
+        Raises:
+          BadImageError: if they cannot be read.
+        """
+        return read_image(self.paths[index])
 
 
 def open_image_folder(path: str, split: str) -> ImageFolder:

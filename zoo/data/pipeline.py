@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.augmentation import Augmentation
+from zoo.data.augmentation import Augmentation, crop_box
 from zoo.data.decode import BadImageError
 from zoo.data.eval_pipeline import (
     Batch,
@@ -22,9 +22,15 @@ from zoo.data.eval_pipeline import (
     named_bad_image,
     stored_frames,
 )
+from zoo.data.fast_decode import crop_of_jpeg, missing_libraries
 from zoo.data.preprocessing import Preprocessing
-from zoo.data.random_bits import SEED_LIMIT, epoch_order
-from zoo.data.records import Source
+from zoo.data.random_bits import (
+    SEED_LIMIT,
+    STREAM_RESIZED_CROP,
+    epoch_order,
+    example_generator,
+)
+from zoo.data.records import Source, encoded_record
 
 __all__ = ["BAD_EXAMPLE_POLICIES", "TRANSFORMS_VERSION", "Batch", "TrainPipeline", "eval_batches"]
 
@@ -35,6 +41,7 @@ TRANSFORMS_VERSION = 1
 _LAST_STEP = 2**40
 
 BAD_EXAMPLE_POLICIES = ("error", "skip")
+DECODERS = ("pillow", "fast")
 
 
 class TrainPipeline:
@@ -56,6 +63,8 @@ class TrainPipeline:
       bad_examples: "error" stops at an image that cannot be read; "skip" takes the next example
         of the source in its place and notes the bad one in `skipped`.
       max_skipped: more different bad examples than this stop the run.
+      decoder: "pillow" decodes whole images; "fast" makes random-resized crops of JPEG files by
+        `zoo.data.fast_decode`, and everything else as before.
 
     Raises:
       ValueError: if an argument is out of range, naming it.
@@ -74,6 +83,7 @@ class TrainPipeline:
         process_count: int = 1,
         bad_examples: str = "error",
         max_skipped: int = 100,
+        decoder: str = "pillow",
     ) -> None:
         check_split(source, batch_size, process_index, process_count)
         if not 0 <= seed < SEED_LIMIT:
@@ -84,7 +94,15 @@ class TrainPipeline:
             raise ValueError(
                 f"bad_examples is {bad_examples!r}, allowed: {', '.join(BAD_EXAMPLE_POLICIES)}"
             )
-        self.source, self.preprocessing = source, preprocessing
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder is {decoder!r}, allowed: {', '.join(DECODERS)}")
+        missing = missing_libraries() if decoder == "fast" else []
+        if missing:
+            raise ValueError(
+                f"decoder='fast' needs {' and '.join(missing)}: pip install "
+                "'flax-vanilla-zoo[fast]', or take decoder='pillow'"
+            )
+        self.source, self.preprocessing, self.decoder = source, preprocessing, decoder
         self.augmentation = augmentation or Augmentation()
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
         self.process_index, self.process_count = process_index, process_count
@@ -106,6 +124,8 @@ class TrainPipeline:
             "bad_examples": self.bad_examples,
             "transforms_version": TRANSFORMS_VERSION,
         }
+        if self.decoder != "pillow":
+            decides["decoder"] = self.decoder
         return json.loads(json.dumps(decides))
 
     @property
@@ -172,11 +192,7 @@ class TrainPipeline:
         number = index
         for _ in range(min(len(self.source), self.max_skipped + 1)):
             try:
-                record = self.source[number]
-                frame = self.augmentation.frame(
-                    record.image, self.preprocessing, self.seed, epoch, number
-                )
-                return frame, record.label, number
+                return *self._frame(number, epoch), number
             except BadImageError as error:
                 if self.bad_examples == "error":
                     named = named_bad_image(self.source, number, error)
@@ -187,6 +203,24 @@ class TrainPipeline:
             f"{self.source.name}: none of the examples {index} to {number - 1} can be read, "
             f"allowed are {self.max_skipped} unreadable ones"
         )
+
+    def _frame(self, number: int, epoch: int) -> tuple[np.ndarray, int]:
+        """Frame and label of example `number`."""
+        area = self.augmentation.random_resized_crop
+        found = None
+        if self.decoder == "fast" and area is not None:
+            found = encoded_record(self.source, number)
+        if area is not None and found is not None:
+            generator = example_generator(self.seed, epoch, number, STREAM_RESIZED_CROP)
+            frame = crop_of_jpeg(
+                found[0],
+                lambda height, width: crop_box(height, width, area, generator),
+                self.preprocessing,
+            )
+            if frame is not None:
+                return frame, found[1]
+        image, label = self.source[number]
+        return self.augmentation.frame(image, self.preprocessing, self.seed, epoch, number), label
 
     def _note_skipped(self, step: int, batch: Batch) -> Batch:
         """Reads off a batch what was left out, so that work in other processes counts too."""

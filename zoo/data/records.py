@@ -32,7 +32,8 @@ class Source(Protocol):
 
     A source may also offer `arrays`, a pair (images uint8 [n, h, w, c], labels int32 [n]): then
     the pipelines take whole batches out of it at once. `labels` alone, int32 [n], spares `subset`
-    from reading every record. For evaluation it may have `allowed`, the labels that answers are
+    from reading every record; `encoded(index)`, the bytes of an image file, lets training decode
+    only what it needs. For evaluation it may have `allowed`, the labels that answers are
     chosen from, and `real`, all labels that are right for each example.
     """
 
@@ -127,12 +128,13 @@ class SourceView:
         self.allowed = getattr(source, "allowed", None) if new_labels is None else None
         arrays, labels = getattr(source, "arrays", None), getattr(source, "labels", None)
         if labels is not None:
-            chosen = [self._label(int(label)) for label in labels[indices]]
+            chosen = [self.new_label(int(label)) for label in labels[indices]]
             self.labels = np.asarray(chosen, np.int32)
         if arrays is not None:
             self.arrays = (arrays[0][indices], self.labels)
 
-    def _label(self, label: int) -> int:
+    def new_label(self, label: int) -> int:
+        """The label that one of the viewed source has here."""
         return label if self._new_labels is None else self._new_labels[label]
 
     @property
@@ -146,7 +148,7 @@ class SourceView:
 
     def __getitem__(self, index: int) -> Record:
         image, label = self.source[int(self.indices[index])]
-        return Record(image, self._label(label))
+        return Record(image, self.new_label(label))
 
 
 def subset(source: Source, classes: Sequence[str | int]) -> SourceView:
@@ -234,6 +236,19 @@ def source_labels(source: Source) -> np.ndarray:
     if labels is None:
         labels = [source[index].label for index in range(len(source))]
     return np.asarray(labels, np.int32)
+
+
+def encoded_record(source: Source, index: int) -> tuple[bytes, int] | None:
+    """The file of an image and its label, as `Record` has it; None where there are no files.
+
+    Raises:
+      BadImageError: if the file cannot be read.
+    """
+    if isinstance(source, SourceView):
+        found = encoded_record(source.source, int(source.indices[index]))
+        return None if found is None else (found[0], source.new_label(found[1]))
+    encoded = getattr(source, "encoded", None)
+    return None if encoded is None else (encoded(index), int(source_labels(source)[index]))
 
 
 def example_names(source: Source) -> list[str]:

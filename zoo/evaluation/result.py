@@ -83,8 +83,7 @@ class EvalResult:
 
     def to_row(self, model: str) -> dict[str, Any]:
         """The same as one flat row of a table, `model` first."""
-        values = {"model": model, **self._values()}
-        values |= values.pop("preprocess")
+        values = {**self._values(), **self._values()["preprocess"], "model": model}
         versions = " ".join(f"{key}={item}" for key, item in self.versions.items())
         return {name: _cell(values.get(name)) for name in _COLUMNS} | {"versions": versions}
 

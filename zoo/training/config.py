@@ -58,6 +58,7 @@ class DataConfig:
       limit: use only the first examples, for trials.
       classes: use only these classes, relabelled in this order; empty means all.
       bad_examples: "error" stops at an unreadable image; "skip" takes the next one and counts.
+      decoder: "pillow", or "fast" for random-resized crops of JPEG files (docs/input.md).
     """
 
     name: str = "digits"
@@ -69,6 +70,7 @@ class DataConfig:
     limit: int | None = None
     classes: tuple[str, ...] = ()
     bad_examples: str = "error"
+    decoder: str = "pillow"
 
 
 @dataclasses.dataclass(frozen=True)

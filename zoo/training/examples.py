@@ -26,4 +26,5 @@ def make_pipeline(config: TrainConfig, source: Source) -> TrainPipeline:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         bad_examples=config.data.bad_examples,
+        decoder=config.data.decoder,
     )

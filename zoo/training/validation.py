@@ -78,6 +78,7 @@ def _data(config: TrainConfig) -> Iterator[str]:
     yield from _above("data.workers", data.workers, 0)
     yield from _above("data.limit", data.limit, 1)
     yield from _one_of("data.bad_examples", data.bad_examples, ("error", "skip"))
+    yield from _one_of("data.decoder", data.decoder, ("pillow", "fast"))
     if data.resident:
         yield from resident_mistakes(config.augmentation, data.bad_examples)
     yield from _one_of("data.split", data.split, SPLITS)
