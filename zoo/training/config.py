@@ -240,9 +240,9 @@ class TrainConfig:
       steps: number of updates; give this or `epochs`.
       epochs: passes over the training data.
       seed: of weights, batches and all randomness inside the step.
-      steps_per_dispatch: with `data.resident`, how many steps the device makes between two words
-        of the host, at most: none goes past a step that is logged, evaluated or saved. None takes
-        25, on CPU and for batches from the host 1. From 2 on the number changes no bit.
+      steps_per_dispatch: with `data.resident`, most steps between two words of the host; none goes
+        past a step that is logged, evaluated or saved. None: 25, but 1 on CPU. From 2 on the
+        number changes no bit.
       ema_decay: decay of the averaged weights used for evaluation; None evaluates the weights.
       trainable: regular expression; only parameters whose name it finds are trained.
       precision: of matrix products: "default", "high" or "highest".
@@ -282,8 +282,7 @@ class TrainConfig:
         """
         model = values.get("model")
         if isinstance(model, dict) and isinstance(model.get("remat"), bool):
-            remat = "blocks" if model["remat"] else "none"
-            values = {**values, "model": {**model, "remat": remat}}
+            values = {**values, "model": {**model, "remat": ("none", "blocks")[model["remat"]]}}
         return decode_dataclass(cls, values)
 
     def total_steps(self, num_examples: int) -> int:
