@@ -43,12 +43,13 @@ print(json.dumps({"fsdp": found("gpu:8", fsdp=True), "model": split}))
 
 
 def zoo_plan(tmp_path, *arguments):
-    path = tmp_path / "config.py"
-    path.write_text(CONFIG)
+    config = tmp_path / "config.py"
+    config.write_text(CONFIG)
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPOSITORY)}
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    environment |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
     return subprocess.run(
-        [sys.executable, "-m", "zoo", "plan", str(path), *arguments],
+        [sys.executable, "-m", "zoo", "plan", str(config), *arguments],
         env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
