@@ -1,6 +1,7 @@
 """Networks that the tests inspect by their import path."""
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 import zoo
@@ -56,3 +57,9 @@ def scanned():
         return jax.lax.scan(block, x @ kernels[0], kernels[1:])[0]
 
     return network, (1, 16)
+
+
+def mapped():
+    """One example after the other."""
+    kernels = jax.random.normal(jax.random.key(0), (2, 16, 16)) / 4
+    return lambda x: jax.lax.map(lambda one: jnp.tanh(one @ kernels[0]) @ kernels[1], x), (1, 16)

@@ -195,9 +195,10 @@ def test_a_browser_draws_the_plots(page, tmp_path):
     [
         ("no.such.module:f", "cannot import no.such.module:f"),
         ("vanilla_resnet51_tat_lrelu", "vanilla_resnet51_tat_lrelu"),
+        (f"{HERE}:mapped", "use jax.vmap instead of jax.lax.map"),
     ],
 )
-def test_what_cannot_be_found_is_said_in_one_line(capsys, model, sentence):
+def test_what_cannot_be_inspected_is_said_in_one_line(capsys, model, sentence):
     pytest.importorskip("plotly", reason="the command needs plotly")
     assert main(["inspect", model]) == 2
     assert sentence in capsys.readouterr().err

@@ -103,6 +103,11 @@ def _kept(tapped: Tapped, weights: list[Any], prediction: Prediction | None) -> 
     places = prediction.taps if prediction else []
     spec = jax.ShapeDtypeStruct(tapped.shape, jnp.float32)
     taps = jax.eval_shape(tapped, weights, spec)[1]
+    if any(tap.ndim < 2 or tap.shape[0] % tapped.shape[0] for tap in taps):
+        raise ValueError(
+            "the network takes its examples one after the other, so its layers read no batch; use "
+            "jax.vmap instead of jax.lax.map to inspect it"
+        )
     ends_nonlinear = places and places[-1].depth > max(tap.depth for tap in places[:-1])
     order = range(len(taps) + bool(ends_nonlinear))
     # What leads into a sum is listed before what the sum is compared with: sort by depth.
