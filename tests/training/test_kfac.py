@@ -87,6 +87,7 @@ def three_steps():
             *(settings[name] for name in ("damping", "norm_constraint")),
             curvature_decay=settings["curvature_decay"],
             inverse_period=settings["inverse_period"],
+            burnin_steps=0,
         ),
     )
     transformation, model, rate = make_optimizer(config), Chain(), settings["learning_rate"]
@@ -172,7 +173,7 @@ def test_softmax_regression_gets_its_natural_gradient():
         return -jnp.mean(jax.nn.log_softmax(logits_of(params, {}))[jnp.arange(16), labels])
 
     transformation = scale_by_kfac(
-        damping=1e-8, norm_constraint=None, curvature_decay=0.9, inverse_period=1
+        damping=1e-8, norm_constraint=None, curvature_decay=0.9, inverse_period=1, burnin_steps=0
     )
 
     @jax.jit
@@ -229,7 +230,7 @@ def random_curvature(params, seed):
 def test_inverses_are_refreshed_every_few_steps_and_statistics_averaged_at_each():
     params = split(Chain())[1]
     transformation = scale_by_kfac(
-        damping=1e-2, norm_constraint=None, curvature_decay=0.5, inverse_period=3
+        damping=1e-2, norm_constraint=None, curvature_decay=0.5, inverse_period=3, burnin_steps=0
     )
     state, states, batches = transformation.init(params), [], []
     update = jax.jit(transformation.update)
@@ -247,6 +248,20 @@ def test_inverses_are_refreshed_every_few_steps_and_statistics_averaged_at_each(
     np.testing.assert_allclose(state.factors["head"][0], mean / weights.sum(), rtol=1e-5)
 
 
+def test_the_first_steps_only_measure():
+    params = split(Chain())[1]
+    transformation = scale_by_kfac(
+        damping=1e-2, norm_constraint=None, curvature_decay=0.5, inverse_period=3, burnin_steps=2
+    )
+    state, update = transformation.init(params), jax.jit(transformation.update)
+    for step in range(3):
+        curvature = random_curvature(params, step)
+        direction, state = update(params, state, curvature=curvature, learning_rate=1.0)
+        assert any(np.any(value) for value in direction.values()) == (step == 2)
+    expected = damped_inverse(state.factors["head"], 1e-2)  # of all three
+    np.testing.assert_allclose(state.inverses["head"][1], expected[1], rtol=1e-4)
+
+
 @pytest.mark.parametrize("rate", [1e-4, 1.0])
 def test_a_step_is_at_most_as_long_as_the_trust_region_in_the_fisher_metric(rate):
     params, constraint, damping = split(Chain())[1], 1e-3, 0.1
@@ -254,7 +269,11 @@ def test_a_step_is_at_most_as_long_as_the_trust_region_in_the_fisher_metric(rate
     steps = {}
     for limit in (None, constraint):
         transformation = scale_by_kfac(
-            damping=damping, norm_constraint=limit, curvature_decay=0.9, inverse_period=1
+            damping=damping,
+            norm_constraint=limit,
+            curvature_decay=0.9,
+            inverse_period=1,
+            burnin_steps=0,
         )
         update = jax.jit(transformation.update)
         steps[limit], state = update(

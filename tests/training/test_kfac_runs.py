@@ -20,14 +20,16 @@ KFAC = tiny(
         learning_rate=3e-3,
         weight_decay=1e-4,
         clip_norm=None,
-        kfac=KfacConfig(inverse_period=2),
+        kfac=KfacConfig(inverse_period=2, burnin_steps=1),
     ),
     ema_decay=0.9,
 )
 STEPS_ON_8_DEVICES = """
-import json
+import dataclasses, json, sys
 from tests.training.test_kfac_runs import KFAC, losses_and_head
-print(json.dumps(losses_and_head(KFAC)))
+from zoo.training import MeshConfig
+mesh = MeshConfig(fsdp=sys.argv[1] == "fsdp")
+print(json.dumps(losses_and_head(dataclasses.replace(KFAC, mesh=mesh))))
 """
 
 
@@ -42,8 +44,9 @@ def losses_and_head(config):
 
 
 @pytest.mark.slow  # `test_kfac.py` has the same of three layers
-def test_eight_devices_take_the_steps_of_one():
-    expected, found = losses_and_head(KFAC), json_from_8_devices(STEPS_ON_8_DEVICES)
+@pytest.mark.parametrize("storage", ["copied", "fsdp"])
+def test_eight_devices_take_the_steps_of_one(storage):
+    expected, found = losses_and_head(KFAC), json_from_8_devices(STEPS_ON_8_DEVICES, storage)
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-5)  # float32, inverted thrice
 

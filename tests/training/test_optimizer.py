@@ -21,7 +21,7 @@ PARAMS = {
     "stem.bias": jnp.full((4,), 2.0),
     "stem.kernel": jnp.full((3, 3, 2, 4), 2.0),
 }
-RATES = {"sgd": 0.05, "adamw": 2e-3, "lamb": 0.01, "muon": 2e-3, "kfac": 1e-3}
+RATES = {"sgd": 0.05, "adamw": 2e-3, "lamb": 0.01, "muon": 2e-3, "kfac": 3e-4}
 BY_GRADIENT = [name for name in OPTIMIZERS if name != "kfac"]
 """What needs the gradient alone."""
 

@@ -75,19 +75,21 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class KfacConfig:
-    """What only K-FAC has; see `scale_by_kfac`.
+    """What only the optimizer "kfac" takes; see `scale_by_kfac`.
 
     Attributes:
       damping: weight of the identity that is added to the Fisher matrix.
       norm_constraint: largest squared length of a step in the Fisher metric; None: no limit.
       curvature_decay: of the averaged statistics, per step.
       inverse_period: steps between two inversions of them.
+      burnin_steps: steps at the start that measure and change no parameter.
     """
 
     damping: float = 1e-3
     norm_constraint: float | None = 1e-3
     curvature_decay: float = 0.95
     inverse_period: int = 5
+    burnin_steps: int = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +106,6 @@ class OptimizerConfig:
       layer_decay: factor on the learning rate per block of distance from the head.
       clip_norm: largest global norm of the gradient; None does not clip.
       accumulate_steps: split each batch into this many parts and average their gradients.
-      kfac: of kfac alone.
     """
 
     name: str = "sgd"

@@ -35,6 +35,7 @@ def scale_by_kfac(
     norm_constraint: float | None,
     curvature_decay: float,
     inverse_period: int,
+    burnin_steps: int,
 ) -> optax.GradientTransformationExtraArgs:
     """Natural gradient by K-FAC, kept within a trust region.
 
@@ -55,6 +56,7 @@ def scale_by_kfac(
       norm_constraint: largest squared length of a step; None does not limit it.
       curvature_decay: d; the averages weigh a batch t steps ago by d^t, weights adding to 1.
       inverse_period: steps between two refreshments of the inverses; the first step is one.
+      burnin_steps: updates before the first step; they measure and change no parameter.
 
     Source: arXiv 1503.05671, sections 4 and 6.3; arXiv 1602.01407; the trust region is that of the
     authors' implementation, kfac-jax, and so are the defaults of `KfacConfig`.
@@ -74,22 +76,25 @@ def scale_by_kfac(
         **extra: Any,
     ) -> tuple[optax.Updates, optax.OptState]:
         gradients, state = cast(Params, updates), cast(KfacState, state)
+        steps = state.count - burnin_steps
         share = (1 - curvature_decay) / (1 - curvature_decay ** (state.count + 1.0))
         factors = jax.tree.map(lambda old, new: old + share * (new - old), state.factors, curvature)
         with jax.default_matmul_precision("highest"):
             inverses = jax.lax.cond(
-                state.count % inverse_period == 0,
+                (steps >= 0) & (steps % inverse_period == 0),
                 lambda: _damped_inverses(factors, damping),
                 lambda: state.inverses,
             )
             direction: Params = {}
             for block in fisher_blocks(gradients):
                 direction |= _precondition(block, inverses[block.name], gradients)
+        scale = jnp.where(steps >= 0, 1.0, 0.0)
         if norm_constraint is not None:
             length = learning_rate * jnp.sqrt(jnp.maximum(_inner(direction, gradients), 0))
-            scale = jnp.minimum(1, norm_constraint**0.5 / length)
-            direction = {name: scale * value for name, value in direction.items()}
-        direction = {name: value.astype(gradients[name].dtype) for name, value in direction.items()}
+            scale *= jnp.minimum(1, norm_constraint**0.5 / length)
+        direction = {
+            name: (scale * value).astype(gradients[name].dtype) for name, value in direction.items()
+        }
         return direction, KfacState(state.count + 1, factors, inverses)
 
     # pyrefly: ignore[bad-argument-type] optax's protocol gives extra arguments no names

@@ -166,6 +166,7 @@ def _kfac(config: OptimizerConfig) -> optax.GradientTransformation:
             norm_constraint=kfac.norm_constraint,
             curvature_decay=kfac.curvature_decay,
             inverse_period=kfac.inverse_period,
+            burnin_steps=kfac.burnin_steps,
         ),
         optax.sgd(1.0, momentum=config.momentum),
     )

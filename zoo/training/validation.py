@@ -109,6 +109,7 @@ def _optimizer(config: TrainConfig) -> Iterator[str]:
         )
     yield from _share("optimizer.kfac.curvature_decay", kfac.curvature_decay, below_one=True)
     yield from _above("optimizer.kfac.inverse_period", kfac.inverse_period, 1)
+    yield from _above("optimizer.kfac.burnin_steps", kfac.burnin_steps, 0)
 
 
 def _schedule(config: TrainConfig) -> Iterator[str]:
