@@ -102,8 +102,8 @@ def test_missing_data_is_one_sentence(tmp_path, capsys):
 
 def test_a_spent_budget_asks_to_stop_as_long_as_steps_are_left():
     with StopRequest() as stop:
-        number = stop.received(agree=True, late=True)
+        number = stop.received(7, late=True)
         error = stop.error(number, 7)
-        assert stop.received(agree=True) is None
+        assert stop.received(7) is None
     assert isinstance(error, BudgetSpent) and error.exit_code == 75 and error.step == 7
     assert "step 7 is saved" in str(error)

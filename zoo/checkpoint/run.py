@@ -16,6 +16,7 @@ from zoo.checkpoint.errors import CheckpointError, NonFiniteError, save_error
 from zoo.checkpoint.lock import RunLock
 from zoo.checkpoint.reading import Restored, newest_or_none, restore_from
 from zoo.checkpoint.saving import StepSave
+from zoo.processes.agreement import by_first, gathered
 
 _log = logging.getLogger("zoo.checkpoint")
 
@@ -73,21 +74,30 @@ class RunCheckpoints:
         self._open = False
 
     def __enter__(self) -> Self:
+        by_first(self._take)
+        seen = gathered(self._directory.is_dir())
+        if not all(seen):
+            raise CheckpointError(
+                f"{self._run_dir} is not there in process {seen.index(False)}; choose a directory "
+                "on a file system that all processes share"
+            )
+        self._open = True
+        atexit.register(self._left_open)
+        return self
+
+    def _take(self) -> None:
+        """Makes the directory this process's own, which cleans and deletes there from now on."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            if jax.process_index() == 0:
-                lock = RunLock(self._run_dir)
-                lock.acquire()
-                self._lock = lock
-                housekeeping.purge(self._directory)
+            lock = RunLock(self._run_dir)
+            lock.acquire()
+            self._lock = lock
+            housekeeping.purge(self._directory)
         except OSError as error:
             raise CheckpointError(
                 f"cannot train in {self._run_dir}: {error.strerror} ({error.filename}); choose "
                 "a directory you may write"
             ) from error
-        self._open = True
-        atexit.register(self._left_open)
-        return self
 
     def __exit__(
         self,
@@ -124,13 +134,13 @@ class RunCheckpoints:
           DamagedCheckpointError: there are finished steps, and all are damaged.
         """
         self.wait()
-        newest = newest_or_none(self._directory, self._report) if self._primary else None
-        step = None if newest is None else newest.step
-        if jax.process_count() == 1:
-            return step
-        # Only the primary process knows which steps are sealed by now; the others follow it.
-        agreed = int(multihost_utils.broadcast_one_to_all(-1 if step is None else step))
-        return None if agreed < 0 else agreed
+
+        def newest_step() -> int | None:
+            newest = newest_or_none(self._directory, self._report)
+            return None if newest is None else newest.step
+
+        # Only the first process knows which steps are sealed by now; the others follow it.
+        return by_first(newest_step)
 
     @property
     def archived(self) -> list[str]:

@@ -2,8 +2,8 @@
 
 With `--json` the last line of standard output is one JSON value; all else goes to standard error.
 Exit codes: 0 done, 1 a check found problems, 2 a mistake of the user's (one line says which),
-5 no space left on a disk, 6 training became non-finite, 75 stopped by SIGTERM or --time-budget
-with the state saved, 130 interrupted.
+5 no space left on a disk, 6 training became non-finite, 75 to be started again (stopped by SIGTERM
+or --time-budget with the state saved, or another process of the run is lost), 130 interrupted.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+from zoo import processes
 from zoo.cli import actions, commands, data_commands, planning, weights
 from zoo.cli.information import info
 from zoo.cli.inspection import Inspect, inspect
@@ -54,19 +55,37 @@ _CONFIGURED = {
     "train": (commands.train_command, commands.TrainSummary),
     "plan": (planning.plan_command, planning.PlanSummary),
 }
+# Commands that several processes run together.
+_JOINT = ("train", "eval")
 _USAGE, _INTERRUPTED = 2, 130
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code."""
+    """Runs one command; returns its exit code.
+
+    As one of several processes it runs in a child, and returns in that child too.
+    """
     args = list(sys.argv[1:] if args is None else args)
-    debug = bool({"-v", "--verbose"} & set(args)) or os.environ.get("ZOO_DEBUG") == "1"
     logging.basicConfig(format="zoo: %(message)s", level=logging.WARNING)
     try:
+        launch = processes.read_launch() if _name(args) in _JOINT else None
+    except ValueError as error:
+        return _fail(error, _sentence(error), _USAGE, debug=False)
+    if launch is None:
+        return _run(args, contextlib.nullcontext(True))
+    return processes.supervised(launch, functools.partial(_run, args))
+
+
+def _run(args: list[str], together: contextlib.AbstractContextManager[bool]) -> int:
+    """Runs one command; inside `together` it is one with other processes, and may say so."""
+    debug = bool({"-v", "--verbose"} & set(args)) or os.environ.get("ZOO_DEBUG") == "1"
+    try:
         name, command = _parse(args)
-        with contextlib.redirect_stdout(sys.stderr):
-            output = _ACTIONS[name][1](command)
-        _print(output, as_json=command.json)
+        with together as prints:
+            with contextlib.redirect_stdout(sys.stderr):
+                output = _ACTIONS[name][1](command)
+            if prints:
+                _print(output, as_json=command.json)
         return output.exit_code
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
@@ -83,6 +102,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(error, _sentence(error), _USAGE if code is None else code, debug)
 
 
+def _name(args: list[str]) -> str:
+    return next((arg for arg in args if arg in _ACTIONS), "")
+
+
 def _parse(args: list[str]) -> tuple[str, Any]:
     """The name of the command and its arguments.
 
@@ -92,7 +115,7 @@ def _parse(args: list[str]) -> tuple[str, Any]:
     """
     import tyro
 
-    name = next((arg for arg in args if arg in _ACTIONS), "")
+    name = _name(args)
     kinds = {key: kind for key, (kind, _) in _ACTIONS.items()}
     for key, (make, summary) in _CONFIGURED.items():
         kinds[key] = make(*_configuration(args)) if key == name else summary

@@ -13,7 +13,8 @@ from zoo.cli.text import Output, accuracies, fields, text
 
 _VARIABLES = (
     "ZOO_CHECKPOINTS", "ZOO_CACHE", "ZOO_URL", "ZOO_OFFLINE", "ZOO_LOCK_TIMEOUT", "HF_ENDPOINT",
-    "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PLATFORMS", "XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "ZOO_COORDINATOR", "ZOO_PROCESSES",
+    "ZOO_PROCESS_ID", "ZOO_JOIN_SECONDS", "ZOO_HEARTBEAT_SECONDS", "ZOO_STALL_SECONDS",
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def evaluate(command: commands.Eval) -> Output:
 
 def _evaluate_one(command: commands.Eval, source: Any) -> Output:
     from zoo.evaluation import evaluate_within_memory
+    from zoo.processes.agreement import by_first
 
     model = _load(command)
     result = evaluate_within_memory(
@@ -64,7 +66,8 @@ def _evaluate_one(command: commands.Eval, source: Any) -> Output:
         keep_logits=command.logits is not None,
         progress=True,
     )
-    _write_evaluation(command, result, model.classes or source.classes, source)
+    classes = model.classes or source.classes
+    by_first(lambda: _write_evaluation(command, result, classes, source))
     value = {"model": command.model, **result.to_json()}
     low, high = result.top1_interval
     real = "" if result.real_top1 is None else f"ReaL {100 * result.real_top1:.3f} %   "

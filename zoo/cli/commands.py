@@ -14,6 +14,7 @@ _TRAIN_HELP = """Train a model from a configuration file.
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/short --steps 100
 $ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits --time-budget 9m
+$ tools/launch/local.sh 2 zoo train configs/smoke_digits.py --workdir runs/smoke
 """
 _SIZE_HELP = "side in pixels to which images are brought; None: the weight's"
 _EVAL_BATCH_HELP = "examples per step over all devices; halved while they run out of memory"

@@ -1,4 +1,4 @@
-"""Accuracy, exactly: every example once, integer counts, the same on any number of devices.
+"""Accuracy, exactly: every example once, the same integer counts on any devices and processes.
 
 The last batch is padded and masked, counts are summed as integers and compared with the size of the
 split. Images are preprocessed as the model's own `preprocess` says, never otherwise.
@@ -9,9 +9,8 @@ import functools
 import math
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +33,7 @@ from zoo.evaluation.result import EvalResult
 from zoo.models import Network, Params, merge
 from zoo.pretrained import load_pretrained
 from zoo.pretrained.writing import library_versions
+from zoo.processes.arrays import batch_part, everywhere
 
 PRECISIONS = ("highest", "high", "default")
 _THREADS = min(16, os.cpu_count() or 1)  # Pillow decodes and resizes outside Python's lock
@@ -67,7 +67,8 @@ def evaluate(
       data_dir: folder of the data, when `data` is a name.
       batch_size: examples per step over all devices; rounded up to a multiple of their number.
       precision: of matrix products: "highest", "high" or "default".
-      devices: where to run; None takes all of this process.
+      devices: where to run; None takes all of all processes. Every process that has one of them
+        has to call this, and each gets the whole result.
       keep_logits: keep them in `EvalResult.answers`, four bytes per example and class.
       progress: show a progress bar on standard error.
 
@@ -106,6 +107,7 @@ def evaluate_params(
     devices: Sequence[jax.Device] | None = None,
     keep_logits: bool = False,
     progress: bool = False,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> EvalResult:
     """`evaluate` for parameters that live outside a model; compiled once per structure.
 
@@ -115,34 +117,41 @@ def evaluate_params(
       source: examples.
       preprocessing: applied to every image.
       labels: label of the source -> index of the logit; None where they are the same.
+      on_batch: called after every batch.
       batch_size: see `evaluate`, as all others.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision={precision!r}; allowed: {', '.join(PRECISIONS)}")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; give a whole number >= 1")
-    devices = list(devices) if devices is not None else jax.local_devices()
+    devices = list(devices) if devices is not None else jax.devices()
     mesh = Mesh(np.asarray(devices), ("data",))
     batch_size = -(-min(batch_size, len(source)) // len(devices)) * len(devices)
-    params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+    params, split = everywhere(params, mesh), NamedSharding(mesh, PartitionSpec("data"))
     tally, allowed = _Tally(len(source)), allowed_logits(source, labels)
-    waiting: deque[Any] = deque()
-    batches = eval_batches(source, preprocessing, batch_size=batch_size, threads=_THREADS)
+    waiting: deque[dict[str, jax.Array]] = deque()
+    part, parts = batch_part(split, batch_size)
+    batches = eval_batches(
+        source,
+        preprocessing,
+        batch_size=batch_size,
+        process_index=part,
+        process_count=parts,
+        threads=_THREADS,
+    )
     for batch in watched(batches, "evaluating", -(-len(source) // batch_size), progress):
         if labels is not None:
             batch["label"] = labels[batch["label"]]
-        sharded = jax.device_put(
-            {name: batch[name] for name in ("image", "label", "mask")},
-            NamedSharding(mesh, PartitionSpec("data")),
+        batch["index"] = batch["index"].astype(np.int32)
+        placed = {n: jax.make_array_from_process_local_data(split, x) for n, x in batch.items()}
+        waiting.append(
+            _answers(graphdef, params, placed, allowed, preprocessing, precision, keep_logits, mesh)
         )
-        answers = _answers(
-            graphdef, params, sharded, allowed, preprocessing, precision, keep_logits
-        )
-        waiting.append((batch["index"], batch["mask"], batch["label"], answers))
+        on_batch()
         if len(waiting) > _IN_FLIGHT:
-            tally.add(*waiting.popleft())
-    for item in waiting:
-        tally.add(*item)
+            tally.add(waiting.popleft())
+    for answers in waiting:
+        tally.add(answers)
     return _result(tally, source, labels, preprocessing, precision, devices, batch_size)
 
 
@@ -163,7 +172,9 @@ def label_ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum((logits > own) | ((logits == own) & lower), axis=1, dtype=jnp.int32)
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "preprocessing", "precision", "keep"))
+@functools.partial(
+    jax.jit, static_argnames=("graphdef", "preprocessing", "precision", "keep", "mesh")
+)
 def _answers(
     graphdef: nnx.GraphDef,
     params: Params,
@@ -172,7 +183,9 @@ def _answers(
     preprocessing: Preprocessing,
     precision: str,
     keep: bool,
+    mesh: Mesh,
 ) -> dict[str, jax.Array]:
+    """Answers to a batch with what they answer, all of it on every device: so in every process."""
     with jax.default_matmul_precision(precision):
         logits = merge(graphdef, params)(preprocessing.normalize(batch["image"]))
     finite = jnp.isfinite(logits).all(axis=1)
@@ -187,8 +200,11 @@ def _answers(
         "confidence": jnp.exp(jnp.max(logits, axis=1) - log_sum).astype(jnp.float32),
         "loss": (log_sum - own).astype(jnp.float32),
         "finite": finite,
+        **{name: batch[name] for name in ("index", "mask", "label")},
     }
-    return {**answers, "logits": logits.astype(jnp.float32)} if keep else answers
+    if keep:
+        answers["logits"] = logits.astype(jnp.float32)
+    return jax.lax.with_sharding_constraint(answers, NamedSharding(mesh, PartitionSpec()))
 
 
 class _Tally:
@@ -199,18 +215,15 @@ class _Tally:
         self.times_seen = np.zeros(size, np.int64)
         self.rows: dict[str, np.ndarray] = {}
 
-    def add(
-        self,
-        index: np.ndarray,
-        mask: np.ndarray,
-        label: np.ndarray,
-        answers: dict[str, jax.Array],
-    ) -> None:
-        np.add.at(self.times_seen, index[mask], 1)
-        for name, values in {"label": label, **jax.device_get(answers)}.items():
+    def add(self, answers: dict[str, jax.Array]) -> None:
+        rows = jax.device_get(answers)
+        mask = rows.pop("mask")
+        index = rows.pop("index")[mask]
+        np.add.at(self.times_seen, index, 1)
+        for name, values in rows.items():
             if name not in self.rows:
                 self.rows[name] = np.zeros((self.size, *values.shape[1:]), values.dtype)
-            self.rows[name][index[mask]] = values[mask]
+            self.rows[name][index] = values[mask]
 
 
 def _result(

@@ -1,5 +1,6 @@
 """Many models on one data set: one row each, whatever becomes of the others."""
 
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from zoo.evaluation.accuracy import evaluate
 from zoo.evaluation.examples import append_row, read_rows, write_rows
 from zoo.evaluation.result import EvalResult, failed_row
 from zoo.models import Network
+from zoo.processes import lost_process
+from zoo.processes.agreement import by_first
 
 _log = logging.getLogger("zoo.evaluation")
 
@@ -34,7 +37,7 @@ def evaluate_within_memory(
       OutOfMemoryError: if one example a device is still too much.
       ValueError: as `evaluate`.
     """
-    devices = len(options.get("devices") or jax.local_devices())
+    devices = len(options.get("devices") or jax.devices())
     while True:
         try:
             return evaluate(model, source, batch_size=batch_size, **options)
@@ -80,7 +83,7 @@ def evaluate_all(
     Raises:
       ValueError: if `csv` is not a file of results.
     """
-    done = set() if csv is None else _evaluated(csv, source, precision)
+    done = [] if csv is None else by_first(lambda: _evaluated(csv, source, precision))
     for model in models:
         if model in done:
             yield {"model": model, "skipped": f"its row is in {csv}"}
@@ -91,15 +94,17 @@ def evaluate_all(
             )
             answer, row = {"model": model, **result.to_json()}, result.to_row(model)
         except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
+            if lost_process(error) is not None:
+                raise
             reason = " ".join(str(error).split())
             answer = {"model": model, "error": reason}
             row = failed_row(model, source.name, source.split, precision, reason)
         if csv is not None:
-            append_row(csv, row)
+            by_first(functools.partial(append_row, csv, row))
         yield answer
 
 
-def _evaluated(csv: str | Path, source: Source, precision: str) -> set[str]:
+def _evaluated(csv: str | Path, source: Source, precision: str) -> list[str]:
     """Models that have a row; rows of failures are taken out of the file, to be tried again."""
     rows = read_rows(csv)
     ours = {"data": source.name, "split": source.split, "precision": precision}
@@ -107,4 +112,4 @@ def _evaluated(csv: str | Path, source: Source, precision: str) -> set[str]:
     failed = [row for row in mine if row.get("error")]
     if failed:
         write_rows(csv, [row for row in rows if row not in failed])
-    return {row["model"] for row in mine if not row.get("error")}
+    return [row["model"] for row in mine if not row.get("error")]

@@ -18,9 +18,11 @@ class NonFiniteError(ArithmeticError):
       step: number of updates before the step that failed.
       layer: first parameter, in forward order, whose gradient or update is not finite.
       exit_code: of the command line.
+      together: all processes of the run raise it at the same step.
     """
 
     exit_code = 6
+    together = True
 
     def __init__(self, message: str, *, step: int, layer: str):
         super().__init__(message)

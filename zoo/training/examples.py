@@ -1,9 +1,11 @@
 """The examples of a run, from its configuration alone: the split, and the order of its batches."""
 
-import jax
+from jax.sharding import Mesh
 
 from zoo.data import Source, TrainPipeline, limit, open_source, subset
+from zoo.processes.arrays import batch_part
 from zoo.training.config import TrainConfig
+from zoo.training.sharding import batch_sharding
 
 
 def open_split(config: TrainConfig, split: str, size: int | None) -> Source:
@@ -14,8 +16,9 @@ def open_split(config: TrainConfig, split: str, size: int | None) -> Source:
     return source if size is None else limit(source, size)
 
 
-def make_pipeline(config: TrainConfig, source: Source) -> TrainPipeline:
-    """The batches of this process."""
+def make_pipeline(config: TrainConfig, source: Source, mesh: Mesh) -> TrainPipeline:
+    """The batches of this process: the part that its devices of the mesh work on."""
+    part, parts = batch_part(batch_sharding(mesh), config.data.batch_size)
     return TrainPipeline(
         source,
         config.preprocessing,
@@ -23,8 +26,8 @@ def make_pipeline(config: TrainConfig, source: Source) -> TrainPipeline:
         batch_size=config.data.batch_size,
         seed=config.seed,
         workers=config.data.workers,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=part,
+        process_count=parts,
         bad_examples=config.data.bad_examples,
         decoder=config.data.decoder,
     )

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 
 from zoo.checkpoint import RunCheckpoints
+from zoo.processes.agreement import require_same
 from zoo.training.config import TrainConfig
 
 CONFIG = "config.json"
@@ -55,6 +56,19 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         elif before != after:
             lines.append(f"{prefix}{key}: {before!r} -> {after!r}")
     return lines
+
+
+def require_same_start(config: TrainConfig) -> None:
+    """Refuses to train where the processes of a run have other configurations or code.
+
+    Raises:
+      ProcessesDifferError: on all processes, with what differs.
+    """
+    code = {"commit": _commit(), "python": platform.python_version(), **dict(_versions())}
+    settings = config.to_json()
+    for field in ("data_dir", "workers"):  # each host has its own disks and cores
+        del settings["data"][field]
+    require_same({"configuration": settings, "code": code, "devices": jax.local_device_count()})
 
 
 def check_config(run_dir: Path, record: Mapping[str, Any], config: TrainConfig) -> None:

@@ -10,6 +10,8 @@ import jax
 from zoo.checkpoint import RunCheckpoints, read_record
 from zoo.evaluation import evaluate_params
 from zoo.models import Network, Params
+from zoo.processes.agreement import require_same
+from zoo.processes.watchdog import Watchdog, watchdog
 from zoo.shaping import ShapedActivation
 from zoo.training.budget import TimeBudget
 from zoo.training.config import TrainConfig
@@ -21,6 +23,7 @@ from zoo.training.folder import (
     check_config,
     check_data,
     open_checkpoints,
+    require_same_start,
     truncate_metrics,
     write_description,
 )
@@ -80,7 +83,8 @@ def fit(
 
     Args:
       config: the run.
-      workdir: run directory, made when absent; one process trains in it at a time.
+      workdir: run directory, made when absent, the same for all processes of the run; one run
+        trains in it at a time.
       resume: "auto" goes on with a run or starts one; "required" only goes on; "never" only
         starts one.
       allow_config_change: go on although the configuration differs from the run's.
@@ -97,6 +101,7 @@ def fit(
 
     Raises:
       ConfigError: with every mistake of the configuration.
+      ProcessesDifferError: if the processes of the run have other configurations, code or data.
       ResumeError: if the run in `workdir` cannot go on as asked.
       CheckpointError: if no checkpoint is intact, another process trains here, or a save failed.
       NonFiniteError: with step and layer, if the loss or a gradient is not finite.
@@ -106,6 +111,7 @@ def fit(
     """
     budget = TimeBudget(time_budget)
     validate(config, device_count=jax.device_count())
+    require_same_start(config)
     run_dir = Path(workdir).expanduser().absolute()
     with open_checkpoints(run_dir, config) as checkpoints:
         start = _start(checkpoints, run_dir, resume)
@@ -115,6 +121,7 @@ def fit(
         if "model" in record:
             activation = ShapedActivation(**record["model"]["activation"])
         run = prepare(config, activation=activation, trainable=trainable)
+        require_same({"data": run.pipeline.fingerprint, "test data": len(run.eval_source)})
         if start is not None and not allow_data_change:
             check_data(run_dir, record, run.pipeline.fingerprint)
         if start is None:
@@ -126,32 +133,12 @@ def fit(
             truncate_metrics(run_dir, start or 0)
         last = min(run.total_steps, run.total_steps if stop_after is None else stop_after)
         stopping = EarlyStopping(config.eval.patience, record.get("scores", ()))
-        with Reporter(config, run_dir, run.total_steps, start or 0, progress=progress) as reporter:
-            return _finish(
-                run, state, start or 0, last, checkpoints, reporter, budget, stopping, run_dir
-            )
-
-
-def _finish(
-    run: Run,
-    state: TrainState,
-    start: int,
-    last: int,
-    checkpoints: RunCheckpoints,
-    reporter: Reporter,
-    budget: TimeBudget,
-    stopping: EarlyStopping,
-    run_dir: Path,
-) -> FitResult:
-    evaluation, seconds = {}, 0.0
-    if start < last and not stopping.over:
-        with memory_advice(run.config):
-            trained = _train(run, state, start, last, checkpoints, reporter, budget, stopping)
-        state, evaluation, seconds = trained
-    elif start >= run.total_steps or stopping.over:
-        reporter.say(f"step {start} of {run.total_steps} is reached: nothing is left to train")
-        evaluation = _evaluate(run, state)
-    return FitResult(state, evaluation, run.model_of(state), int(state.step), run_dir, seconds)
+        with (
+            Reporter(config, run_dir, run.total_steps, start or 0, progress=progress) as reporter,
+            watchdog() as watching,
+        ):
+            session = _Session(run, run_dir, checkpoints, reporter, watching, budget, stopping)
+            return session.finish(state, start or 0, last)
 
 
 def _start(checkpoints: RunCheckpoints, run_dir: Path, resume: Resume) -> int | None:
@@ -165,83 +152,118 @@ def _start(checkpoints: RunCheckpoints, run_dir: Path, resume: Resume) -> int | 
     return latest
 
 
-def _train(
-    run: Run,
-    state: TrainState,
-    start: int,
-    last: int,
-    checkpoints: RunCheckpoints,
-    reporter: Reporter,
-    budget: TimeBudget,
-    stopping: EarlyStopping,
-) -> tuple[TrainState, dict[str, float], float]:
-    """Steps `start` to `last`; returns the state, the last evaluation, seconds of compilation."""
-    config, evaluation, measured, done = run.config, {}, Measured(AVERAGED), start
-    periods = (config.log.every_steps, config.eval.every_steps, config.checkpoint.every_steps)
-    if config.optimizer.name == "kfac":
-        params = run.abstract_state.params.items()
-        trained = {name: leaf for name, leaf in params if name in run.train_step.trained}
-        reporter.say(describe_blocks(fisher_blocks(trained)))
-    reporter.say("compiling the training step")
-    step, compile_seconds = run.compile()
-    reporter.begin(start, compile_seconds)
-    prepared = prefetched(run.batches(start), depth=2 * run.steps_per_dispatch)
-    with StopRequest() as stop, prepared as batches:
-        while done < last:
-            count = min(run.steps_per_dispatch, steps_until(periods, done, last))
-            count = budget.cut(count, done)
-            batch = run.place(run.gather(batches, count))
-            with jax.transfer_guard("disallow"):
-                state, metrics = step(state, batch)
-            done += count
-            budget.completed(measured.add(done, count, metrics))
-            if plan := budget.plan(start, done, run.total_steps):
-                reporter.say(plan)
-            reporter.advance(done)
-            checkpoints.poll()
-            logs = done == last or _divides(config.log.every_steps, done)
-            # At the last step what is left is the evaluation, without which the run is not done.
-            late = done < last and budget.steps_left(done) < 1
-            signal = stop.received(agree=logs, late=late)
-            evaluates = done == run.total_steps or _divides(config.eval.every_steps, done)
-            saves = done == last or _divides(config.checkpoint.every_steps, done)
-            if not (logs or evaluates or saves or signal):
-                continue
-            _require_finite(run, state)
-            reporter.training_line(done, *measured.take())
-            budget.completed(done)
-            if evaluates and not signal:
-                evaluation = _evaluate(run, state)
-                reporter.evaluation_line(done, evaluation)
-                stopping.add(score(evaluation, config.eval.criterion))
-            if evaluates or saves or signal:
-                scores = evaluation if evaluates and not signal else None
-                record = {**run.record, "scores": stopping.history}
-                checkpoints.save(done, state, metrics=scores, record=record)
-            if signal:
-                checkpoints.wait()
-                raise stop.error(signal, done)
-            if stopping.over:
-                reporter.say(f"step {done}: {stopping.patience} evaluations without a better one")
-                break
-            budget.restart(done, checkpoints.save_seconds)
-    return state, evaluation, compile_seconds
+@dataclasses.dataclass(frozen=True)
+class _Session:
+    """A run under way: what it reports to, and what may stop it."""
+
+    run: Run
+    run_dir: Path
+    checkpoints: RunCheckpoints
+    reporter: Reporter
+    watchdog: Watchdog
+    budget: TimeBudget
+    stopping: EarlyStopping
+
+    def finish(self, state: TrainState, start: int, last: int) -> FitResult:
+        """Brings the run from step `start` to `last`, if that is ahead."""
+        run, evaluation, seconds = self.run, {}, 0.0
+        if start < last and not self.stopping.over:
+            with memory_advice(run.config):
+                state, evaluation, seconds = self.train(state, start, last)
+        elif start >= run.total_steps or self.stopping.over:
+            self.reporter.say(
+                f"step {start} of {run.total_steps} is reached: nothing is left to train"
+            )
+            evaluation = self.evaluate(state)
+        model = run.model_of(state)
+        return FitResult(state, evaluation, model, int(state.step), self.run_dir, seconds)
+
+    def train(
+        self, state: TrainState, start: int, last: int
+    ) -> tuple[TrainState, dict[str, float], float]:
+        """Steps `start` to `last`; gives the state, the last evaluation, seconds of compilation."""
+        run, config, reporter, checkpoints = (
+            self.run, self.run.config, self.reporter, self.checkpoints,
+        )  # fmt: skip
+        evaluation, measured, done = {}, Measured(AVERAGED), start
+        periods = (config.log.every_steps, config.eval.every_steps, config.checkpoint.every_steps)
+        if config.optimizer.name == "kfac":
+            reporter.say(self._curvature())
+        reporter.say("compiling the training step")
+        step, compile_seconds = run.compile()
+        reporter.begin(start, compile_seconds)
+        prepared = prefetched(run.batches(start), depth=2 * run.steps_per_dispatch)
+        with StopRequest() as stop, prepared as batches:
+            while done < last:
+                count = min(run.steps_per_dispatch, steps_until(periods, done, last))
+                count = self.budget.cut(count, done)
+                batch = run.place(run.gather(batches, count))
+                with jax.transfer_guard("disallow"):
+                    state, metrics = step(state, batch)
+                done += count
+                self.budget.completed(measured.add(done, count, metrics))
+                if plan := self.budget.plan(start, done, run.total_steps):
+                    reporter.say(plan)
+                reporter.advance(done)
+                self.watchdog.beat()
+                checkpoints.poll()
+                logs = done == last or _divides(config.log.every_steps, done)
+                # At the last step what is left is the evaluation, without which nothing is done.
+                late = done < last and self.budget.steps_left(done) < 1
+                signal = stop.received(done, late=late)
+                evaluates = done == run.total_steps or _divides(config.eval.every_steps, done)
+                saves = done == last or _divides(config.checkpoint.every_steps, done)
+                if not (logs or evaluates or saves or signal):
+                    continue
+                _require_finite(run, state)
+                reporter.training_line(done, *measured.take())
+                self.budget.completed(done)
+                if evaluates and not signal:
+                    evaluation = self.evaluate(state)
+                    reporter.evaluation_line(done, evaluation)
+                    self.stopping.add(score(evaluation, config.eval.criterion))
+                if evaluates or saves or signal:
+                    self.save(done, state, evaluation if evaluates and not signal else None)
+                if signal:
+                    checkpoints.wait()
+                    raise stop.error(signal, done)
+                if self.stopping.over:
+                    reporter.say(
+                        f"step {done}: {self.stopping.patience} evaluations without a better one"
+                    )
+                    break
+                self.budget.restart(done, checkpoints.save_seconds)
+        return state, evaluation, compile_seconds
+
+    def _curvature(self) -> str:
+        """What K-FAC approximates, in words."""
+        params = self.run.abstract_state.params.items()
+        trained = {name: leaf for name, leaf in params if name in self.run.train_step.trained}
+        return describe_blocks(fisher_blocks(trained))
+
+    def save(self, step: int, state: TrainState, metrics: dict[str, float] | None) -> None:
+        """Starts saving the state with all that going on needs to know."""
+        record = {**self.run.record, "scores": self.stopping.history}
+        self.checkpoints.save(step, state, metrics=metrics, record=record)
+        self.watchdog.beat()
+
+    def evaluate(self, state: TrainState) -> dict[str, float]:
+        """Accuracy and loss on the test data, the same in every process."""
+        run = self.run
+        result = evaluate_params(
+            run.train_step.graphdef,
+            state.inference_params,
+            run.eval_source,
+            run.config.preprocessing,
+            batch_size=run.config.eval.batch_size,
+            devices=list(run.mesh.devices.flat),
+            on_batch=self.watchdog.beat,
+        )
+        return {"top1": result.top1, "top5": result.top5, "loss": result.loss, "n": result.n}
 
 
 def _divides(period: int, step: int) -> bool:
     return period > 0 and step % period == 0
-
-
-def _evaluate(run: Run, state: TrainState) -> dict[str, float]:
-    result = evaluate_params(
-        run.train_step.graphdef,
-        state.inference_params,
-        run.eval_source,
-        run.config.preprocessing,
-        batch_size=run.config.eval.batch_size,
-        devices=[d for d in run.mesh.devices.flat if d.process_index == jax.process_index()],
-    )
-    return {"top1": result.top1, "top5": result.top5, "loss": result.loss, "n": result.n}
 
 
 def _require_finite(run: Run, state: TrainState) -> None:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from zoo.data import Source, TrainPipeline
 from zoo.data.resident import resident_arrays, resident_batch, resident_orders
 from zoo.models import Network, Params, create_model, merge, overrides_of, split, statistics_of
+from zoo.processes.arrays import everywhere
 from zoo.shaping import ShapedActivation
 from zoo.training.config import TrainConfig
 from zoo.training.curvature import check_layers
@@ -139,8 +140,7 @@ class Run:
         sharding = batch_sharding(self.mesh, stacked=bool(count))
         names = ("image", "label") if "image" in batch else ("index", "epoch")
         put = jax.make_array_from_process_local_data
-        examples = {name: put(sharding, batch[name]) for name in names}
-        return {**examples, **jax.device_put(count, replicated(self.mesh))}
+        return {name: put(sharding, batch[name]) for name in names} | everywhere(count, self.mesh)
 
     def _step(self, state: TrainState, batch: Batch, data: Batch) -> tuple[TrainState, Metrics]:
         if "count" in batch:
@@ -153,7 +153,7 @@ class Run:
         """The whole training split on every device, or nothing when the host makes the batches."""
         if not self.config.data.resident:
             return {}
-        return jax.device_put(resident_arrays(self.pipeline), replicated(self.mesh))
+        return everywhere(resident_arrays(self.pipeline), self.mesh)
 
     def model_of(self, state: TrainState) -> Network:
         """The network with the parameters of `state` that are evaluated and published."""
@@ -227,7 +227,7 @@ def prepare(
     )
     return Run(
         config=config,
-        pipeline=make_pipeline(config, source),
+        pipeline=make_pipeline(config, source, mesh),
         eval_source=open_split(config, config.eval.split, config.eval.limit),
         model=model,
         train_step=train_step,

@@ -26,7 +26,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
       devices: to choose from; None means those that are there.
 
     Raises:
-      ValueError: if more devices are asked for than there are, or they do not divide.
+      ValueError: if more devices are asked for than there are, they do not divide, or a process
+        would be left without one.
     """
     devices = jax.devices() if devices is None else devices
     count = config.devices or len(devices)
@@ -34,6 +35,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         raise ValueError(f"mesh.devices={count}: only {len(devices)} devices are there")
     if count % config.model:
         raise ValueError(f"mesh.model={config.model} does not divide {count} devices")
+    if len({d.process_index for d in devices[:count]}) < len({d.process_index for d in devices}):
+        raise ValueError(f"mesh.devices={count} leaves a process without a device; leave it out")
     shape, kinds = (count // config.model, config.model), (AxisType.Auto, AxisType.Auto)
     return jax.make_mesh(shape, (DATA_AXIS, MODEL_AXIS), kinds, devices=devices[:count])
 

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -16,9 +17,11 @@ class RunStopped(Exception):
     Attributes:
       step: number of updates behind the saved state.
       exit_code: of the command line.
+      together: all processes of the run raise it at the same step.
     """
 
     exit_code = 1
+    together = True
 
     def __init__(self, message: str, *, step: int):
         super().__init__(message)
@@ -44,17 +47,27 @@ class BudgetSpent(RunStopped):
 
 
 _TIME_IS_UP = 127  # in place of a signal's number, of which there are fewer
+# Seconds between two times that processes ask each other whether to stop: preempted machines are
+# given about 30, and every asking waits for all.
+_ASK_SECONDS = 2.0
+_MOST_STEPS = 1000
+# Launchers tell every process of a group, and its parent tells it once more.
+_SAME_SIGNAL_SECONDS = 1.0
 
 
 class StopRequest:
     """While open, the first SIGTERM or SIGINT only sets `signal`; a second one acts at once.
 
-    In another thread than the main one signals are left alone.
+    The same signal once more within a second is still the first. In another thread than the main
+    one signals are left alone.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._received = 0.0
         self._previous: dict[int, Any] = {}
+        self._next_asking = 0
+        self._last_asking: tuple[int, float] | None = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -70,21 +83,33 @@ class StopRequest:
     ) -> None:
         self._restore()
 
-    def received(self, *, agree: bool, late: bool = False) -> int | None:
-        """What to stop for, the same on all processes: the largest number any of them has.
+    def received(self, step: int, *, late: bool = False) -> int | None:
+        """What to stop for after `step`, the same on all processes: the largest number of any.
+
+        A single process always answers. Several ask each other every few seconds, at the same
+        steps, since asking waits for all.
 
         Args:
-          agree: whether this is a step at which all processes ask, since asking waits for all. A
-            single process always answers.
+          step: number of updates made.
           late: whether the time of this process is up, which is a reason to stop too.
         """
         mine = self.signal or (_TIME_IS_UP if late else 0)
         if jax.process_count() == 1:
             return mine or None
-        if not agree:
+        if step < self._next_asking:
             return None
-        mine = np.asarray(mine, np.int32)
-        return int(np.max(multihost_utils.process_allgather(mine))) or None
+        told = np.asarray([mine, -self._steps_to_next_asking(step)], np.int32)
+        largest = np.max(multihost_utils.process_allgather(told), axis=0)
+        self._next_asking = step - int(largest[1])
+        return int(largest[0]) or None
+
+    def _steps_to_next_asking(self, step: int) -> int:
+        now, before = time.monotonic(), self._last_asking
+        self._last_asking = (step, now)
+        if before is None:
+            return 1
+        pace = max(now - before[1], 1e-6) / (step - before[0])
+        return min(max(int(_ASK_SECONDS / pace), 1), _MOST_STEPS)
 
     def error(self, number: int, step: int) -> RunStopped:
         """The exception to raise once the state of `step` is saved."""
@@ -96,8 +121,12 @@ class StopRequest:
         return kind(f"stopped by {name}; step {step} is saved, run again to go on", step=step)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        self._restore()
+        now = time.monotonic()
+        if self.signal is None:
+            self.signal, self._received = number, now
+        elif number != self.signal or now - self._received > _SAME_SIGNAL_SECONDS:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         while self._previous:
