@@ -6,13 +6,10 @@ from zoo.training.config import (
     CheckpointConfig,
     DataConfig,
     EvalConfig,
-    KfacConfig,
     LogConfig,
     MeshConfig,
     ModelConfig,
-    OptimizerConfig,
     RegularizationConfig,
-    ScheduleConfig,
     TrainConfig,
 )
 from zoo.training.config_file import load_config
@@ -21,6 +18,7 @@ from zoo.training.diagnosis import NonFiniteError, OutOfMemoryError
 from zoo.training.folder import ResumeError, read_metrics
 from zoo.training.loop import FitResult, fit
 from zoo.training.optimizer import decay_mask, layer_multipliers, make_optimizer
+from zoo.training.optimizer_config import KfacConfig, OptimizerConfig, ScheduleConfig
 from zoo.training.run import Run, prepare
 from zoo.training.schedule import make_schedule
 from zoo.training.signals import (

@@ -14,8 +14,8 @@ import optax
 from optax import contrib
 
 from zoo.models import Params
-from zoo.training.config import OptimizerConfig
 from zoo.training.kfac import scale_by_kfac
+from zoo.training.optimizer_config import OptimizerConfig
 
 _MUON_RMS = 0.2
 """Root mean square of an AdamW update; scaling Muon's to it lets both share one learning rate

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from zoo.training.config import ScheduleConfig
+from zoo.training.optimizer_config import ScheduleConfig
 
 Schedule = Callable[[jax.Array], jax.Array]
 """Learning rate, float32, of a step (int32, starting at 0)."""
