@@ -81,7 +81,7 @@ def test_convolution_equals_its_definition(kernel_size, stride):
     np.testing.assert_allclose(conv(jnp.asarray(x, jnp.float32)), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 2), (3, 1), (3, 2)])
+@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 2)])
 def test_gradients_of_narrow_layers_are_those_of_exact_arithmetic(kernel_size, stride):
     """Gradients of a bfloat16 layer against float64: rounded once at the end, not at each step."""
 
@@ -91,12 +91,18 @@ def test_gradients_of_narrow_layers_are_those_of_exact_arithmetic(kernel_size, s
 
     def gradients(x, upstream, dtype):
         graphdef, params = nnx.split(layer(dtype))
-        out, backward = jax.vjp(lambda p: nnx.merge(graphdef, p)(x), params)
-        return backward(upstream.astype(out.dtype))[0]
+
+        @jax.jit
+        def backward(params, x, upstream):
+            out, transpose = jax.vjp(lambda p: nnx.merge(graphdef, p)(x), params)
+            return transpose(upstream.astype(out.dtype))[0]
+
+        return backward(params, x, upstream)
 
     keys = jax.random.split(jax.random.key(0))
     x = jax.random.normal(keys[0], (4, 12, 12, 8), jnp.bfloat16)
-    upstream = jax.random.normal(keys[1], layer("bfloat16")(x).shape, jnp.bfloat16)
+    side = 12 // stride
+    upstream = jax.random.normal(keys[1], (4, side, side, 16), jnp.bfloat16)
     with jax.enable_x64(True):
         exact = gradients(x.astype("float64"), upstream, "float64")
     narrow = gradients(x, upstream, "bfloat16")
@@ -115,9 +121,14 @@ def test_narrow_layers_differentiate_forwards_as_backwards():
     def loss(params, x):
         return jnp.mean(nnx.merge(graphdef, params)(x).astype(jnp.float32) ** 2)
 
-    _, forward = jax.jvp(loss, (params, x), (params, x))
-    products = jax.tree.map(jnp.vdot, jax.grad(loss, (0, 1))(params, x), (params, x))
-    assert sum(jax.tree.leaves(products)) == pytest.approx(forward, rel=2**-7)  # bfloat16
+    @jax.jit
+    def both(params, x):
+        _, forward = jax.jvp(loss, (params, x), (params, x))
+        products = jax.tree.map(jnp.vdot, jax.grad(loss, (0, 1))(params, x), (params, x))
+        return forward, sum(jax.tree.leaves(products))
+
+    forward, backward = both(params, x)
+    assert backward == pytest.approx(forward, rel=2**-7)  # bfloat16
 
 
 def test_float32_layers_are_plain_products():
