@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from scipy.special import stdtrit
+
 COLLAPSED = 0.98
 """Orthogonal inputs that end above this cosine are called hard to tell apart."""
 CHANCE = 0.001
@@ -171,13 +173,11 @@ def verdict(report: InspectionReport) -> tuple[str, ...]:
 def _agreement(report: InspectionReport) -> str:
     if report.refusal:
         return f"There is no prediction: {report.refusal}."
-    from scipy.stats import t as student
-
     found = [one for curve in report.cosines for one in deviations(curve)]
     if not found:
         return "Predictions were not checked: these weights are the only draw there is."
     apart, errors = (max(column) for column in zip(*found, strict=True))
-    allowed = float(student.ppf(1 - CHANCE / 2 / len(found), report.draws - 1))
+    allowed = float(stdtrit(report.draws - 1, 1 - CHANCE / 2 / len(found)))
     state = "show no difference" if errors <= allowed else "differ"
     return (
         f"Measured cosines {state} from the infinite-width maps: they are at most {apart:.4f} and "
