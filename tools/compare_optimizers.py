@@ -24,7 +24,6 @@ import jax
 
 from zoo.models import Params
 from zoo.training import (
-    KfacConfig,
     OptimizerConfig,
     RegularizationConfig,
     TrainConfig,
@@ -38,8 +37,7 @@ RECIPE = Path("configs/vanilla_resnet50_tat_lrelu_digits.py")
 VANILLA, YARDSTICK = "vanilla_resnet50_tat_lrelu", "resnet50"
 CONTENDERS: dict[str, tuple[str, OptimizerConfig, tuple[float, ...]]] = {
     "SGD": (VANILLA, OptimizerConfig("sgd", clip_norm=1.0), (0.03, 0.1, 0.3)),
-    # Ten times the damping of the papers' batches of 1024: each estimate is of 64 examples.
-    "K-FAC": (VANILLA, OptimizerConfig("kfac", kfac=KfacConfig(damping=1e-2)), (1e-2, 3e-2)),
+    "K-FAC": (VANILLA, OptimizerConfig("kfac"), (1e-4, 3e-4, 1e-3)),
     "SGD, BatchNorm ResNet": (YARDSTICK, OptimizerConfig("sgd", clip_norm=1.0), (0.03, 0.1, 0.3)),
     "Muon": (VANILLA, OptimizerConfig("muon", momentum=0.95), (1e-2, 3e-2)),
 }
