@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.training.tiny import ACTIVATION, optimizer, tiny
-from zoo.training import DataConfig, OptimizerConfig, ScheduleConfig, prepare
+from zoo.training import DataConfig, KfacConfig, OptimizerConfig, ScheduleConfig, prepare
 from zoo.training.optimizer import (
     OPTIMIZERS,
     decay_mask,
@@ -21,7 +21,7 @@ PARAMS = {
     "stem.bias": jnp.full((4,), 2.0),
     "stem.kernel": jnp.full((3, 3, 2, 4), 2.0),
 }
-RATES = {"sgd": 0.05, "adamw": 2e-3, "lamb": 0.01, "muon": 2e-3, "kfac": 3e-4}
+RATES = {"sgd": 0.05, "adamw": 2e-3, "lamb": 0.01, "muon": 2e-3, "kfac": 0.01}
 BY_GRADIENT = [name for name in OPTIMIZERS if name != "kfac"]
 """What needs the gradient alone."""
 
@@ -83,10 +83,13 @@ def initial_params():
 
 @pytest.mark.parametrize("name", [*BY_GRADIENT, pytest.param("kfac", marks=pytest.mark.slow)])
 def test_every_optimizer_lowers_the_loss_on_digits(initial_params, name):
+    changes: dict = {"name": name, "learning_rate": RATES[name], "weight_decay": 1e-4}
+    if name == "kfac":  # the papers' damping is for batches of 1024; its trust region needs no clip
+        changes |= {"kfac": KfacConfig(damping=0.01), "clip_norm": None}
     config = tiny(
         steps=30,
         data=DataConfig("digits", batch_size=64),
-        optimizer=optimizer(name=name, learning_rate=RATES[name], weight_decay=1e-4),
+        optimizer=optimizer(**changes),
         schedule=ScheduleConfig("constant", warmup_steps=3),
     )
     run = prepare(config, activation=ACTIVATION)
