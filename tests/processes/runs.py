@@ -63,6 +63,7 @@ class Processes:
         finally:
             for process in self.all:
                 process.kill()
+                process.wait()
 
     def said(self, number: int) -> str:
         """Standard error of one process."""

@@ -5,7 +5,7 @@ A name joins the parts of a leaf's path with "/": `params/stages.0.conv1.kernel`
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -160,15 +160,15 @@ def require_match(
 
 def non_finite(named: Mapping[str, Any]) -> list[str]:
     """Names of the float arrays that hold NaN or infinity."""
-    flags = {
-        name: _all_finite(array)
-        for name, array in named.items()
-        if jnp.issubdtype(array.dtype, jnp.inexact)
-    }
-    return [name for name, finite in jax.device_get(flags).items() if not finite]
+    floats = {n: array for n, array in named.items() if jnp.issubdtype(array.dtype, jnp.inexact)}
+    return [name for name, finite in jax.device_get(_all_finite(floats)).items() if not finite]
 
 
-_all_finite: Callable[[Any], jax.Array] = jax.jit(lambda array: jnp.isfinite(array).all())
+# One program for all: of arrays split over processes each needs an answer from every process, and
+# programs in flight at the same time may ask in another order on each.
+@jax.jit
+def _all_finite(arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: jnp.isfinite(array).all() for name, array in arrays.items()}
 
 
 def _path_part(entry: Any) -> str:

@@ -38,15 +38,21 @@ def everywhere(tree: Any, mesh: Mesh) -> Any:
     """Arrays that are whole in every process, or spread over all, copied to every device."""
     target = NamedSharding(mesh, PartitionSpec())
 
+    def is_spread(x: Any) -> bool:
+        return isinstance(x, jax.Array) and not x.is_fully_addressable
+
     def copied(x: Any) -> Any:
-        if isinstance(x, jax.Array) and not x.is_fully_addressable:
-            return jax.jit(_same, out_shardings=target)(x)
         if target.is_fully_addressable:
             return jax.device_put(x, target)
         return jax.make_array_from_process_local_data(target, np.asarray(x))
 
-    return jax.tree.map(copied, tree)
+    leaves, treedef = jax.tree.flatten(tree)
+    spread = [x for x in leaves if is_spread(x)]
+    # One program for all: programs in flight at the same time may ask the other processes in
+    # another order than those do.
+    gathered = iter(jax.jit(_same, out_shardings=target)(spread) if spread else ())
+    return treedef.unflatten([next(gathered) if is_spread(x) else copied(x) for x in leaves])
 
 
-def _same(x: jax.Array) -> jax.Array:
-    return x
+def _same(arrays: list[jax.Array]) -> list[jax.Array]:
+    return arrays
