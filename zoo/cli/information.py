@@ -11,8 +11,9 @@ from zoo.cli.text import Output, accuracies, fields
 def info(command: commands.Info) -> Output:
     """Everything known about an id, without running it."""
     from zoo.pretrained.index import UnknownWeightError, read_index
-    from zoo.pretrained.manifest import manifest_of_file, read_manifest
+    from zoo.pretrained.manifest import read_manifest
     from zoo.pretrained.schema import is_id
+    from zoo.pretrained.single_file import manifest_of_file
     from zoo.pretrained.sources import present, single_file
 
     name = command.id

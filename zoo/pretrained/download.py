@@ -18,9 +18,9 @@ from zoo.pretrained.manifest import (
     MANIFEST,
     SINGLE_FILE,
     Manifest,
-    manifest_of_file,
     parse_manifest,
 )
+from zoo.pretrained.single_file import manifest_of_file
 from zoo.pretrained.staging import claim_staging, release_staging, weight_lock
 from zoo.pretrained.strict_json import MAX_BYTES, ManifestError
 from zoo.transfer import (

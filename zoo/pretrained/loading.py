@@ -15,7 +15,8 @@ from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Network, Params, create_model, merge, split
 from zoo.pretrained.adapting import adapt
-from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest, manifest_of_file
+from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest
+from zoo.pretrained.single_file import manifest_of_file
 from zoo.pretrained.sources import (
     FOLDER_PREFIX,
     is_address,

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from zoo.checkpoint import file_digest, read_about
 from zoo.pretrained.schema import FIELD_CHECKS, FORMAT_VERSION
 from zoo.pretrained.strict_json import (
     ManifestError,
@@ -143,15 +142,3 @@ def manifest_of(values: dict[str, Any], where: str | Path) -> Manifest:
         return Manifest(**known)
     except ManifestError as error:
         raise ManifestError(f"{where}: {error}; fetch it again") from None
-
-
-def manifest_of_file(path: Path) -> Manifest:
-    """The manifest in a safetensors file of `zoo export`; its `files` lists that file.
-
-    Raises:
-      CheckpointError: no such file, a damaged or a foreign one.
-      ManifestError: it is of another version, or damaged.
-    """
-    values = parse_object(read_about(path).encode(), path)
-    files = {f"{values.get('id')}.safetensors": file_digest(path.resolve())}
-    return manifest_of({**values, "files": files}, path)
