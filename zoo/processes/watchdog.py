@@ -25,8 +25,9 @@ def watchdog() -> "Watchdog":
 class Watchdog:
     """While open, ends this process, at once and with code 75, when nothing has moved for too long.
 
-    A process that is dead is noticed by its missing heartbeats; this finds the one that lives but
-    does not come to the next step.
+    It watches from the first `beat` on: compiling, before it, may take any time. A process that is
+    dead is noticed by its missing heartbeats; this finds the one that lives but does not come to
+    the next step.
 
     Args:
       seconds: between two calls of `beat`, at most; None never ends anything.
@@ -40,9 +41,6 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
-        self.beat()
-        if self._seconds is not None:
-            self._thread.start()
         return self
 
     def __exit__(
@@ -56,6 +54,8 @@ class Watchdog:
     def beat(self) -> None:
         """Something has moved."""
         self._moved = time.monotonic()
+        if self._seconds is not None and not self._thread.ident:
+            self._thread.start()
 
     def _watch(self) -> None:
         limit = self._seconds or 0.0

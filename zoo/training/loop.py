@@ -192,6 +192,7 @@ class _Session:
         reporter.say("compiling the training step")
         step, compile_seconds = run.compile()
         reporter.begin(start, compile_seconds)
+        self.watchdog.beat()
         prepared = prefetched(run.batches(start), depth=2 * run.steps_per_dispatch)
         with StopRequest() as stop, prepared as batches:
             while done < last:
