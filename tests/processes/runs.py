@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import REPOSITORY
+from zoo.checkpoint import list_steps
 from zoo.training import read_metrics
 
 LOCAL = REPOSITORY / "tools" / "launch" / "local.sh"
@@ -74,14 +76,22 @@ class Processes:
         return self.outputs[0].read_text().splitlines()[-1]
 
 
-def wait_for_step(workdir: Path, step: int, timeout: float = 300) -> None:
+def wait_for_step(workdir: Path, step: int) -> None:
     """Returns once the log of a run has reached `step`."""
+    _wait(lambda: any(line["step"] >= step for line in read_metrics(workdir)), workdir)
+
+
+def wait_for_checkpoint(workdir: Path) -> None:
+    """Returns once a run has finished saving a step, which it does while it goes on."""
+    _wait(lambda: (workdir / "checkpoints").is_dir() and bool(list_steps(workdir)), workdir)
+
+
+def _wait(done: Callable[[], bool], workdir: Path, timeout: float = 300) -> None:
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if any(line["step"] >= step for line in read_metrics(workdir)):
-            return
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{workdir} did not come so far in {timeout:g} s")
         time.sleep(0.01)
-    raise TimeoutError(f"{workdir} did not reach step {step}")
 
 
 def kill_process(launcher: int, number: int) -> None:

@@ -22,6 +22,7 @@ from tests.processes.runs import (
     environment,
     free_port,
     kill_process,
+    wait_for_checkpoint,
     wait_for_step,
 )
 from tests.training.tiny import digest
@@ -109,7 +110,7 @@ def launched(workdir: Path, restarts: int) -> subprocess.Popen[str]:
 def test_one_of_two_is_killed_and_the_run_goes_on_as_one(tmp_path, on_one_device):
     workdir = tmp_path / "run"
     launcher = launched(workdir, restarts=0)
-    wait_for_step(workdir, 9)
+    wait_for_checkpoint(workdir)
     kill_process(launcher.pid, 1)
     errors = launcher.communicate(timeout=BOUND_SECONDS)[1]
     assert launcher.returncode == 75
