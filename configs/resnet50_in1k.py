@@ -15,6 +15,6 @@ from zoo.training import TrainConfig, load_config
 def get_config() -> TrainConfig:
     """`in1k.py` with this network, its usual weight decay, and no clipping."""
     recipe = load_config(Path(__file__).with_name("in1k.py"))
-    model = dataclasses.replace(recipe.model, arch="resnet50")
+    model = recipe.model.with_arch("resnet50")
     optimizer = dataclasses.replace(recipe.optimizer, weight_decay=1e-4, clip_norm=None)
     return dataclasses.replace(recipe, model=model, optimizer=optimizer)

@@ -15,5 +15,5 @@ from zoo.training import TrainConfig, load_config
 def get_config() -> TrainConfig:
     """`in1k.py` with this network."""
     recipe = load_config(Path(__file__).with_name("in1k.py"))
-    model = dataclasses.replace(recipe.model, arch="vanilla_resnet50_dks_softplus")
+    model = recipe.model.with_arch("vanilla_resnet50_dks_softplus")
     return dataclasses.replace(recipe, model=model)

@@ -137,7 +137,7 @@ def _cifar10_cpu() -> Iterable[Row]:
     recipe = dataclasses.replace(
         full,
         epochs=12,
-        model=dataclasses.replace(full.model, width=_WIDTH / 2, dtype="float32"),
+        model=full.model.with_options(width=_WIDTH / 2, dtype="float32"),
         data=dataclasses.replace(full.data, batch_size=128),
         optimizer=_OPTIMIZERS["muon"],
         regularization=RegularizationConfig(),
@@ -180,7 +180,7 @@ def _smoke() -> Iterable[Row]:
 
 
 def _row(name: str, recipe: TrainConfig, arch: str, seed: int) -> Row:
-    model, optimizer = dataclasses.replace(recipe.model, arch=arch), recipe.optimizer
+    model, optimizer = recipe.model.with_arch(arch), recipe.optimizer
     if arch.startswith("resnet"):
         # Its first gradients are of norm 20 (50 layers) to 400 (200 layers) on the digits: clipped
         # to 1, it hardly trained.

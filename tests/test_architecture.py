@@ -13,7 +13,7 @@ LAYERS = (
     ("shaping", "naming", "transfer", "processes"),
     ("models", "data", "complexity"),
     ("checkpoint",),
-    ("evaluation", "pretrained", "inspection", "export"),
+    ("evaluation", "pretrained", "inspection", "export", "classifier"),
     ("training",),
     ("finetuning", "comparison", "planning"),
     ("cli", "__main__"),
@@ -109,5 +109,5 @@ def test_public_names_resolve():
     import zoo
 
     assert all(getattr(zoo, name) is not None for name in zoo.__all__)
-    with pytest.raises(AttributeError, match="it has DKS"):
+    with pytest.raises(AttributeError, match="it has Classifier"):
         zoo.nonsense  # noqa: B018

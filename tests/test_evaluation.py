@@ -20,7 +20,6 @@ from zoo.evaluation import (
     label_ranks,
     predict,
 )
-from zoo.models import merge, split
 
 
 @pytest.mark.parametrize(
@@ -99,8 +98,7 @@ def test_one_structure_compiles_once(caplog):
     source = random_source(20)
     evaluate(tiny_model(seed=3), source, batch_size=19)
     with jax.log_compiles(True), caplog.at_level("WARNING"):
-        other = tiny_model(seed=4)
-        other.classes = ()
+        other = dataclasses.replace(tiny_model(seed=4), classes=())
         evaluate(other, source, batch_size=19)
     assert not [r for r in caplog.records if _compiles(r.getMessage())]
     with jax.log_compiles(True), caplog.at_level("WARNING"):
@@ -144,9 +142,9 @@ def test_model_and_data_are_matched_after_taking_a_subset():
 
 
 def test_non_finite_logits_are_counted_and_refused():
-    graphdef, params = split(tiny_model())
+    params = tiny_model().split()[1]
     params["head.bias"] = jnp.asarray(params["head.bias"]).at[2].set(jnp.nan)
-    model = merge(graphdef, params)
+    model = tiny_model().with_params(params)
     with pytest.raises(NonFiniteLogitsError, match="11 of 11 examples gave NaN"):
         evaluate(model, random_source(11), batch_size=4)
 
@@ -163,11 +161,9 @@ def test_bad_arguments_are_refused(change, match):
         evaluate(tiny_model(), random_source(3), **change)
 
 
-def test_a_model_without_preprocessing_is_refused():
-    model = tiny_model()
-    model.preprocess = None
-    with pytest.raises(ValueError, match="no preprocessing; load it with load_pretrained"):
-        evaluate(model, random_source(3))
+def test_a_network_without_preprocessing_is_refused():
+    with pytest.raises(TypeError, match="ResNet does not say how images are brought to it; give"):
+        evaluate(tiny_model().network, random_source(3))
 
 
 def test_result_as_json_says_how_it_was_measured():

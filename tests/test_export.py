@@ -16,10 +16,11 @@ from safetensors.numpy import load_file
 from tests.weights import ARCH, CLASSES, ID, tiny_model
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
+from zoo.classifier import Classifier, Provenance
 from zoo.data import Preprocessing
 from zoo.export import ExportError, export
 from zoo.export.runner import _FORMULAS
-from zoo.models import create_model, merge, split
+from zoo.models import create_model, merge, split, variant_of
 from zoo.pretrained import load_pretrained
 from zoo.shaping import ShapedActivation
 from zoo.shaping.pointwise import ACTIVATIONS
@@ -36,7 +37,7 @@ MODELS = {
 }
 
 
-def _random(arch, dtype=np.float32, **options):
+def _random(arch, preprocess, dtype=np.float32, **options):
     """Random weights in every tap, so that a wrong padding or stride shows."""
     model = create_model(arch, num_classes=5, width=0.0625, abstract=True, **options)
     graphdef, abstract = split(model)
@@ -45,17 +46,15 @@ def _random(arch, dtype=np.float32, **options):
     for name, leaf in abstract.items():
         scale = (1.5 / max(4, np.prod(leaf.shape[:-1]))) ** 0.5
         params[name] = jnp.asarray(generator.normal(size=leaf.shape) * scale, dtype)
-    return merge(graphdef, params)
+    provenance = Provenance(arch, variant_of(arch).shaping)
+    return Classifier(merge(graphdef, params), preprocess, tuple("abcde"), provenance)
 
 
 def _model(case):
     arch, options = MODELS[case]
-    model = _random(arch, **options)
-    n = model.config.in_channels
+    n = options.get("in_channels", 3)
     mean, std = (0.4, 0.5, 0.6)[:n], (0.2, 0.25, 0.3)[:n]
-    model.preprocess = Preprocessing((24, 16), mean=mean, std=std, channels=n)
-    model.classes = tuple("abcde")
-    return model
+    return _random(arch, Preprocessing((24, 16), mean=mean, std=std, channels=n), **options)
 
 
 def _images(model):
@@ -65,7 +64,7 @@ def _images(model):
 
 def test_one_file_holds_every_bit_and_what_belongs_to_it(checkpoints, tmp_path):
     path = export(ID, tmp_path / "one.safetensors")
-    expected = split(tiny_model())[1]
+    expected = tiny_model().split()[1]
     arrays = load_file(path)
     assert arrays.keys() == expected.keys()
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
@@ -73,7 +72,7 @@ def test_one_file_holds_every_bit_and_what_belongs_to_it(checkpoints, tmp_path):
         about = json.loads(file.metadata()["weight"])
     assert (about["id"], about["arch"], about["classes"]) == (ID, ARCH, list(CLASSES))
     assert Preprocessing.from_dict(about["preprocess"]) == tiny_model().preprocess
-    assert ShapedActivation(**about["activation"]) == tiny_model().activation
+    assert ShapedActivation(**about["activation"]) == tiny_model().network.activations[0]
     rebuilt = create_model(about["arch"], **about["overrides"], abstract=True)
     assert split(rebuilt)[1].keys() == arrays.keys()
 
@@ -98,10 +97,9 @@ def test_equal_weights_give_equal_files(checkpoints, tmp_path):
 
 
 def test_narrow_weights_keep_their_values_for_a_reader_without_bfloat16(tmp_path):
-    model = _random(ARCH, jnp.bfloat16, param_dtype="bfloat16")
-    model.preprocess, model.classes = Preprocessing((32, 32)), tuple("abcde")
+    model = _random(ARCH, Preprocessing((32, 32)), jnp.bfloat16, param_dtype="bfloat16")
     arrays = load_file(export(model, tmp_path / "narrow.safetensors"))
-    for name, expected in split(model)[1].items():
+    for name, expected in model.split()[1].items():
         assert expected.dtype == jnp.bfloat16 and arrays[name].dtype == np.float32
         assert np.array_equal(arrays[name], expected)
 
@@ -230,9 +228,11 @@ def test_every_activation_has_a_formula_and_every_program_is_python(tmp_path):
 
 
 def test_shortcuts_are_no_chain(tmp_path):
-    model = create_model("rescaled_resnet50_dks_tanh", abstract=True)
-    with pytest.raises(ValueError, match="is no plain chain of layers; allowed: vanilla"):
-        export(model, tmp_path / "t", format="torch")
+    network = create_model("rescaled_resnet50_dks_tanh", abstract=True)
+    with pytest.raises(ValueError, match="is no plain chain of layers; allowed: .*vanilla"):
+        export(Classifier(network, Preprocessing((32, 32))), tmp_path / "t", format="torch")
+    with pytest.raises(TypeError, match="a ResNet does not say how images are brought to it"):
+        export(network, tmp_path / "t")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -81,11 +81,11 @@ def tuned(photos, tmp_path_factory):
 
 def test_only_the_named_layers_are_trained(photos, tuned, tmp_path):
     head = _tune(photos, tmp_path / "head", train="head", steps=None, learning_rate=None)
-    before, probed = split(tiny_model())[1], split(head.model)[1]
+    before, probed = tiny_model().split()[1], split(head.model)[1]
     changed = {name for name in before if not np.array_equal(before[name], probed[name])}
     assert changed == {"head.bias", "head.kernel"} == set(head.new)
     assert (head.step, head.steps_made) == (0, 0)
-    after = split(load_pretrained(tuned.workdir, step=tuned.steps_made))[1]
+    after = load_pretrained(tuned.workdir, step=tuned.steps_made).split()[1]
     moved = {
         name.rpartition(".")[0] for name in before if not np.array_equal(before[name], after[name])
     }
@@ -99,7 +99,7 @@ def test_only_the_named_layers_are_trained(photos, tuned, tmp_path):
 def test_the_run_is_its_best_step_with_its_own_classes(photos, tuned):
     model = load_pretrained(tuned.workdir)
     assert set(model.classes) == set(CLASSES) and model.preprocess == tiny_model().preprocess
-    ours, theirs = split(model)[1], split(tuned.model)[1]
+    ours, theirs = model.split()[1], tuned.model.split()[1]
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     lines = read_metrics(tuned.workdir)
     scores = {line["step"]: line["eval"]["top1"] for line in lines if "eval" in line}
@@ -118,7 +118,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(photos, tuned, tmp_path, mo
     again = _tune(photos, tmp_path / "again")
     assert (again.step, again.steps_made) == (tuned.step, tuned.steps_made)
     last = [load_pretrained(r.workdir, step=r.steps_made) for r in (again, tuned)]
-    ours, theirs = (split(model)[1] for model in last)
+    ours, theirs = (model.split()[1] for model in last)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     finished = _tune(photos, tmp_path / "again")
     assert (finished.step, finished.metrics) == (again.step, again.metrics)
@@ -200,7 +200,7 @@ def test_the_test_split_chooses_nothing(tmp_path, folders, expected):
 
 def test_last_n_names_blocks_from_the_head_down():
     model = tiny_model()
-    names = set(split(model)[1])
+    names = set(model.split()[1])
 
     def trained(n):
         pattern = trainable_pattern(model, f"last:{n}")
@@ -218,8 +218,8 @@ def test_the_command_trains_everything(capsys, checkpoints, tmp_path):
     assert main([*command, "--classes", "0", "1", "--layer-decay", "0.8", "--json"]) == 0
     value = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert value["classes"] == ["0", "1"]
-    before = split(tiny_model())[1]
-    after = split(load_pretrained(workdir, step=value["steps_made"]))[1]
+    before = tiny_model().split()[1]
+    after = load_pretrained(workdir, step=value["steps_made"]).split()[1]
     assert not np.array_equal(before["stem.kernel"], after["stem.kernel"])
     assert main(["eval", workdir, "--data", "digits", "--classes", "0", "1", "--json"]) == 0
     measured = json.loads(capsys.readouterr().out.splitlines()[-1])

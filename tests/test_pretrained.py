@@ -16,7 +16,7 @@ from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
 from zoo.checkpoint import RunCheckpoints
 from zoo.evaluation import evaluate
-from zoo.models import create_model, overrides_of, split
+from zoo.models import changed_options, create_model
 from zoo.pretrained import (
     UnknownWeightError,
     adapt,
@@ -34,7 +34,7 @@ FILES = ["manifest.json", "card.md", "weights/_METADATA", "weights/manifest.ocdb
 
 
 def _same(first, second):
-    ours, theirs = split(first)[1], split(second)[1]
+    ours, theirs = first.split()[1], second.split()[1]
     assert ours.keys() == theirs.keys()
     return all(np.array_equal(np.asarray(ours[n]), np.asarray(theirs[n])) for n in ours)
 
@@ -46,7 +46,7 @@ def test_loading_gives_back_every_bit_and_what_belongs_to_it(checkpoints, name):
     assert _same(model, written)
     assert model.preprocess == written.preprocess
     assert model.classes == CLASSES
-    assert model.activation == written.activation
+    assert model.solved == written.solved
     assert model.manifest.id == ID and model.manifest.metrics == metrics_of()
     source = random_source(20)
     assert evaluate(model, source).correct1 == evaluate(written, source).correct1
@@ -62,7 +62,7 @@ def test_loading_never_solves(tmp_path, monkeypatch):
     write_pretrained(folder, shaped, metrics={}, recipe={}, data_terms="x")
     monkeypatch.setattr(TAT, "solve", refuse)
     model = load_pretrained(f"dir:{folder}")
-    assert model.activation == given
+    assert model.network.activations == (given,)
     assert model.manifest.shaping["solved"]["negative_slope"] == 0.4
     with pytest.raises(AssertionError, match="solved"):
         create_model("vanilla_resnet34_tat_lrelu", abstract=True, num_classes=11)
@@ -184,7 +184,7 @@ def test_another_number_of_classes_replaces_the_head_and_says_so(checkpoints, ca
     assert "newly initialised, to be trained before evaluation: head.bias, head.kernel" in (
         caplog.text
     )
-    kept, old = split(model)[1], split(tiny_model())[1]
+    kept, old = model.split()[1], tiny_model().split()[1]
     assert kept["head.kernel"].shape == (old["head.kernel"].shape[0], 3)
     assert all(np.array_equal(kept[n], old[n]) for n in old if not n.startswith("head."))
     with pytest.raises(ValueError, match="was replaced and is not trained"):
@@ -196,9 +196,9 @@ def test_the_same_number_of_classes_keeps_the_head(checkpoints):
 
 
 def test_the_report_lists_what_is_kept_and_new():
-    report = adapt(tiny_model(), num_classes=3).load_report
+    report = adapt(tiny_model(), num_classes=3).provenance.report
     assert report.new == ("head.bias", "head.kernel")
-    assert set(report.kept) | set(report.new) == set(split(tiny_model())[1])
+    assert set(report.kept) | set(report.new) == set(tiny_model().split()[1])
 
 
 def test_a_published_folder_is_never_overwritten(checkpoints):
@@ -222,15 +222,15 @@ def run(tmp_path):
     model = tiny_model()
     about = {
         "arch": ARCH,
-        "overrides": overrides_of(model),
-        "activation": dataclasses.asdict(model.activation),
+        "overrides": changed_options(model.config, ARCH),
+        "activation": dataclasses.asdict(model.network.activations[0]),
         "preprocess": dataclasses.asdict(model.preprocess),
         "classes": list(CLASSES),
     }
     folder = tmp_path / "run"
     with RunCheckpoints(folder) as checkpoints:
-        for step, averaged in ((1, None), (2, split(tiny_model(seed=2))[1])):
-            state = {"params": split(model)[1], "opt_state": [jnp.ones(3)], "ema": averaged}
+        for step, averaged in ((1, None), (2, tiny_model(seed=2).split()[1])):
+            state = {"params": model.split()[1], "opt_state": [jnp.ones(3)], "ema": averaged}
             checkpoints.save(step, state, record={"model": about}, metrics={"top1": 1.0 / step})
     return folder
 
@@ -251,13 +251,13 @@ def test_a_step_of_a_published_weight_is_refused(checkpoints):
 
 def test_how_a_network_was_shaped_is_recorded():
     model = create_model("vanilla_resnet18_tat_lrelu", abstract=True)
-    record = json.loads(json.dumps(shaping_record(model)))
+    record = json.loads(json.dumps(shaping_record(model, (TAT("leaky_relu"),))))
     assert (record["method"], record["activation"]) == ("TAT", "leaky_relu")
     assert record["targets"] == {"eta": 0.9}
     assert record["nonlinear_depth"] == 17
     assert record["solved"] == dataclasses.asdict(model.activation)
     assert len(record["graph_hash"]) == 64
-    assert shaping_record(tiny_model()) is None
+    assert shaping_record(tiny_model().network, ()) is None
 
 
 def test_the_card_is_made_of_the_manifest(checkpoints, tmp_path):

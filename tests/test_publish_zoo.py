@@ -11,7 +11,6 @@ import pytest
 from tests.conftest import tool
 from tests.training.tiny import BASE, optimizer
 from zoo.evaluation import evaluate
-from zoo.models import merge, split
 from zoo.pretrained import list_pretrained, load_pretrained, read_manifest, write_pretrained
 from zoo.training import CheckpointConfig, EvalConfig, LogConfig, TrainConfig
 
@@ -113,7 +112,7 @@ def test_large_weights_are_stored_and_measured_in_bfloat16(publish, monkeypatch)
     _, checkpoints = publish((GOOD,))
     model = load_pretrained(f"{ARCH}.digits")
     assert model.manifest.recipe["stored_as"] == "bfloat16"
-    params = split(model)[1]
+    params = model.split()[1]
     assert all(value.dtype == np.float32 for value in params.values())
     bits = [np.asarray(value).view(np.uint32) & 0xFFFF for value in params.values()]
     assert not any(low.any() for low in bits)
@@ -168,9 +167,8 @@ def test_other_evidence_and_other_weights_stay_unless_told(publish):
     log.write_text(text)
     folder = checkpoints / f"{ARCH}.digits"
     other = load_pretrained(f"{ARCH}.digits")
-    graphdef, params = split(other)
-    changed = merge(graphdef, {name: 2 * value for name, value in params.items()})
-    changed.preprocess, changed.classes = other.preprocess, other.classes
+    params = other.split()[1]
+    changed = other.with_params({name: 2 * value for name, value in params.items()})
     manifest = other.manifest
     shutil.rmtree(folder)
     write_pretrained(
@@ -179,7 +177,7 @@ def test_other_evidence_and_other_weights_stay_unless_told(publish):
     refused = publish((GOOD,))[0][0]
     assert "published with other weights" in refused["refused"]
     assert publish((GOOD,), replace=[folder.name])[0][0]["weight"] == f"{folder.name} written"
-    assert np.array_equal(split(load_pretrained(folder.name))[1]["head.bias"], params["head.bias"])
+    assert np.array_equal(load_pretrained(folder.name).split()[1]["head.bias"], params["head.bias"])
 
 
 def test_missing_rows_are_only_listed(publish, tmp_path):

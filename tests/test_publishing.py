@@ -12,7 +12,6 @@ from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
 from zoo.checkpoint import read_record
 from zoo.finetuning import finetune
-from zoo.models import split
 from zoo.pretrained import list_pretrained, load_pretrained
 
 CLASSES = ("7", "3")
@@ -44,7 +43,7 @@ def test_a_finished_run_can_be_published_once(tuned, tmp_path, monkeypatch, caps
     assert (
         model.manifest.releases["safetensors"]["sha256"] == released[f"{id}.safetensors"]["sha256"]
     )
-    ours, theirs = split(model)[1], split(tuned.model)[1]
+    ours, theirs = model.split()[1], tuned.model.split()[1]
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     measured = model.manifest.metrics["digits[7,3]"]
     assert (measured["top1"], measured["commit"]) == (tuned.metrics["top1"], "0" * 40)

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
+from zoo.classifier import Classifier, Provenance
 from zoo.data import Preprocessing
 from zoo.data.records import ArraySource
-from zoo.models import Network, create_model, merge, split
+from zoo.models import create_model, merge, split, variant_of
 from zoo.pretrained import write_index, write_pretrained
 from zoo.shaping import ShapedActivation
 
@@ -22,7 +23,7 @@ def tiny_model(
     classes: tuple[str, ...] = CLASSES,
     arch: str = ARCH,
     activation: ShapedActivation | None = None,
-) -> Network:
+) -> Classifier:
     """18 layers, 4 to 32 channels, for 8 x 8 grey images; He-scaled normal weights."""
     graphdef, abstract = split(
         create_model(
@@ -43,10 +44,9 @@ def tiny_model(
         )
         for name, leaf in abstract.items()
     }
-    model = merge(graphdef, params)
-    model.preprocess = Preprocessing((8, 8), mean=(0.5,), std=(0.25,), channels=1)
-    model.classes = classes
-    return model
+    preprocess = Preprocessing((8, 8), mean=(0.5,), std=(0.25,), channels=1)
+    provenance = Provenance(arch, variant_of(arch).shaping)
+    return Classifier(merge(graphdef, params), preprocess, classes, provenance)
 
 
 def random_source(n: int, *, classes: tuple[str, ...] = CLASSES, seed: int = 1) -> ArraySource:
@@ -63,7 +63,7 @@ def metrics_of(correct1: int = 3, correct5: int = 5, n: int = 10) -> dict:
     return {"noise": {**counts, "top1": correct1 / n, "top5": correct5 / n, "loss": 1.5}}
 
 
-def publish_tiny(checkpoints, **changes) -> Network:
+def publish_tiny(checkpoints, **changes) -> Classifier:
     """Writes the tiny model as the only weight of `checkpoints`; returns it."""
     model = tiny_model()
     arguments = {"metrics": metrics_of(), "recipe": {"steps": 1}, "data_terms": "data: noise"}

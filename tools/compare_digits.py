@@ -53,7 +53,7 @@ def _train(workdir: Path, recipe: TrainConfig, arch: str, learning_rate: float, 
     config = dataclasses.replace(
         recipe,
         seed=seed,
-        model=dataclasses.replace(recipe.model, arch=arch),
+        model=recipe.model.with_arch(arch),
         optimizer=dataclasses.replace(recipe.optimizer, learning_rate=learning_rate),
     )
     return fit(config, workdir / f"{arch}-{learning_rate:g}-{seed}").metrics["top1"]

@@ -21,11 +21,11 @@ import jax
 import numpy as np
 from PIL import Image
 
+from zoo.classifier import Classifier
 from zoo.data import Source, open_source, subset
 from zoo.data.records import source_labels
 from zoo.evaluation import evaluate
 from zoo.finetuning import finetune, finetuning_config
-from zoo.models import Network
 from zoo.pretrained import load_pretrained
 from zoo.training import fit, load_config
 
@@ -78,12 +78,12 @@ def _pretrained_on_digits(workdir: Path) -> Path:
     return fit(config, workdir / "pretrained").run_dir
 
 
-def _from_scratch(start: Network, data: str, run: Path, options: dict[str, Any]) -> float:
+def _from_scratch(start: Classifier, data: str, run: Path, options: dict[str, Any]) -> float:
     """Test top-1 of the best step of the same network, data, steps and splits, begun at random."""
     config = finetuning_config(start, data, **options)
     # Never ended early: the whole budget is its own.
     config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, patience=0))
-    fit(config, run, activation=start.activation)
+    fit(config, run, solved=start.solved)
     return evaluate(load_pretrained(run), data, split="test").top1
 
 

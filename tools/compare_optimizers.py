@@ -163,7 +163,7 @@ def _recipe(arch: str, optimizer: OptimizerConfig, steps: int, width: float) -> 
     return dataclasses.replace(
         recipe,
         steps=steps,
-        model=dataclasses.replace(recipe.model, arch=arch, width=width),
+        model=recipe.model.with_arch(arch).with_options(width=width),
         optimizer=dataclasses.replace(optimizer, learning_rate=1.0),
         regularization=RegularizationConfig(),  # smoothed labels would bound the loss from below
     )

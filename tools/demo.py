@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 import zoo
-from zoo.models import Network
+from zoo.classifier import Classifier
 from zoo.pretrained import find
 from zoo.shaping import EOC, c_map
 
@@ -82,12 +82,13 @@ def _label(file: str) -> str:
     return Path(file).stem.rsplit("_", 1)[1]
 
 
-def _page(model: Network, published: Any, tuned: Any, predictions: list[dict[str, Any]]) -> str:
-    depth, recipe = model.manifest.shaping["nonlinear_depth"], model.manifest.recipe
+def _page(model: Classifier, published: Any, tuned: Any, predictions: list[dict[str, Any]]) -> str:
+    manifest: Any = model.manifest
+    depth, recipe = manifest.shaping["nonlinear_depth"], manifest.recipe
     sections = [
         (
             "What it is",
-            f"{WEIGHT}: {depth} nonlinear layers in one chain, {model.manifest.params:,} parameters"
+            f"{WEIGHT}: {depth} nonlinear layers in one chain, {manifest.params:,} parameters"
             f", no shortcut, no normalisation. Top-1 on the digits test split: {published.top1:.2%}"
             f" ({published.correct1} of {published.n}).",
             "",
@@ -143,12 +144,12 @@ def _curve(log: Path) -> Figure:
     return figure
 
 
-def _kernels(model: Network, depth: int) -> Figure:
+def _kernels(model: Classifier, depth: int) -> Figure:
     start = np.linspace(-1, 1, 81)
     figure = Figure(figsize=(7, 3.6))
     axes = figure.subplots()
     for name, activation in (
-        (f"shaped {model.activation.phi}", model.activation),
+        (f"shaped {model.network.activations[0].phi}", model.network.activations[0]),
         ("plain ReLU", EOC("relu").solve(depth)),
     ):
         cosine = start

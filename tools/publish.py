@@ -22,10 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.checkpoint import read_record
+from zoo.classifier import Classifier
 from zoo.data import Source, limit, open_source, subset
 from zoo.evaluation import EvalResult, evaluate
 from zoo.export import release
-from zoo.models import Network, Params, merge, split, statistics_of
+from zoo.models import Params, statistics_of
 from zoo.pretrained import Manifest, load_pretrained, write_index, write_pretrained
 from zoo.pretrained.card import read_comparison, render_card
 from zoo.pretrained.index import checkpoints_folder
@@ -127,7 +128,7 @@ def finished_record(run: Path) -> dict[str, Any]:
     return newest.record
 
 
-def is_published(folder: Path, model: Network) -> bool:
+def is_published(folder: Path, model: Classifier) -> bool:
     """Whether `folder` holds these weights.
 
     Raises:
@@ -140,26 +141,24 @@ def is_published(folder: Path, model: Network) -> bool:
     return True
 
 
-def same_weights(first: Network, second: Network) -> bool:
+def same_weights(first: Classifier, second: Classifier) -> bool:
     """Whether two networks have the same parameters, bit for bit."""
-    ours, theirs = split(first)[1], split(second)[1]
+    ours, theirs = first.split()[1], second.split()[1]
     return ours.keys() == theirs.keys() and all(
         np.array_equal(np.asarray(ours[name]), np.asarray(theirs[name])) for name in ours
     )
 
 
-def rounded_to_bfloat16(model: Network) -> Network:
+def rounded_to_bfloat16(model: Classifier) -> Classifier:
     """The same network, its trained parameters rounded to bfloat16; batch statistics stay."""
-    graphdef, params = split(model)
-    stored = _in_bfloat16(params, statistics_of(model))
-    rounded = merge(graphdef, {n: value.astype(params[n].dtype) for n, value in stored.items()})
-    rounded.preprocess, rounded.classes = model.preprocess, model.classes
-    return rounded
+    params = model.split()[1]
+    stored = _in_bfloat16(params, statistics_of(model.network))
+    return model.with_params({n: value.astype(params[n].dtype) for n, value in stored.items()})
 
 
 def write_weight(
     folder: Path,
-    model: Network,
+    model: Classifier,
     config: Mapping[str, Any],
     *,
     source: Source,
@@ -184,13 +183,13 @@ def write_weight(
       log: the training log.
       bfloat16: store the trained parameters as bfloat16; `model` has them rounded already.
     """
-    params = split(model)[1]
+    params = model.split()[1]
     result = measure(model, source)
     command = evaluation_command(folder.name, config)
     return write_pretrained(
         folder,
         model,
-        _in_bfloat16(params, statistics_of(model)) if bfloat16 else params,
+        _in_bfloat16(params, statistics_of(model.network)) if bfloat16 else params,
         metrics={result.data: metric_entry(result, command, commit)},
         recipe={**recipe, _STORED_AS: "bfloat16" if bfloat16 else "float32"},
         data_terms=terms,
@@ -210,7 +209,7 @@ def open_split(config: Mapping[str, Any], data_dir: str | None = None) -> Source
     return limit(source, settings["limit"]) if settings["limit"] else source
 
 
-def measure(model: Network, source: Source, *, keep_logits: bool = False) -> EvalResult:
+def measure(model: Classifier, source: Source, *, keep_logits: bool = False) -> EvalResult:
     """Accuracy on one device at the highest precision."""
     devices = jax.local_devices()[:1]
     return evaluate(model, source, devices=devices, keep_logits=keep_logits, progress=True)

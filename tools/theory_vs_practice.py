@@ -26,7 +26,7 @@ from theory_measuring import COSINES, Prediction, measure, predictions  # noqa: 
 from theory_page import COLOURS, build  # noqa: E402
 
 from zoo.evaluation.progress import watched  # noqa: E402
-from zoo.models.resnet_config import BLOCKS_PER_STAGE  # noqa: E402
+from zoo.models.resnet import BLOCKS_PER_STAGE  # noqa: E402
 from zoo.shaping import ShapedActivation  # noqa: E402
 from zoo.training.folder import environment  # noqa: E402
 

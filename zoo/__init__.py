@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Classifier": "zoo.classifier",
     "DKS": "zoo.shaping",
     "EOC": "zoo.shaping",
     "KernelGraph": "zoo.shaping",
@@ -25,6 +26,7 @@ _HOME = {
     "load_pretrained": "zoo.pretrained",
     "open_source": "zoo.data",
     "predict": "zoo.evaluation",
+    "register_family": "zoo.models",
     "shape": "zoo.models",
 }
 

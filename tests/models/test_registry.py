@@ -8,13 +8,14 @@ from flax import nnx
 
 from tests.cases import ALL_MODELS, SMALL, STRUCTURES
 from zoo.models import (
-    Entry,
+    Network,
     UnknownModelError,
+    Variant,
+    changed_options,
     create_model,
     graph_of,
     list_models,
-    overrides_of,
-    register_model,
+    register_family,
     split,
 )
 from zoo.shaping import DKS, ShapedActivation
@@ -43,10 +44,10 @@ def test_unknown_id_names_the_nearest():
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        ({"widht": 0.5}, "unknown option widht; allowed: depth"),
+        ({"widht": 0.5}, "unknown option widht; allowed: num_classes"),
         ({"width": 0}, "width=0; give a positive factor"),
         ({"stem": "large"}, "stem='large'; allowed: imagenet, cifar"),
-        ({"num_classes": 0, "dropout_rate": 1}, "num_classes=0.*dropout_rate=1"),
+        ({"num_classes": -1, "dropout_rate": 1}, "num_classes=-1.*dropout_rate=1"),
         ({"depth": 51}, "depth=51; allowed: 18, 34, 50"),
         ({"shortcut_weight": 1}, r"shortcut_weight=1; give \[0, 1\)"),
     ],
@@ -59,7 +60,12 @@ def test_bad_options_are_refused_in_one_sentence(overrides, sentence):
 @pytest.mark.parametrize("id", ["vanilla_resnet18_eoc_relu", "Vanilla", "a-b", "../a", ""])
 def test_register_refuses_taken_and_unsafe_ids(id):
     with pytest.raises(ValueError, match="taken|allowed"):
-        register_model(id, Entry(lambda *_: None, None, None))
+
+        @register_family
+        class Family(Network):
+            @classmethod
+            def variants(cls):
+                return {id: Variant(None)}
 
 
 @pytest.mark.parametrize("id", STRUCTURES)
@@ -85,15 +91,14 @@ def test_a_solved_activation_is_taken_as_it_is():
 
 def test_another_method_may_replace_the_ids_own():
     model = create_model("vanilla_resnet18_tat_lrelu", shaping=DKS("tanh"), abstract=True)
-    assert model.activation.phi == "tanh"
-    assert model.shaping == DKS("tanh")
+    assert model.activations == (DKS("tanh").solve(17),)
 
 
 def test_options_rebuild_the_same_structure():
     model = create_model("rescaled_resnet50_tat_tanh", dtype="bfloat16", abstract=True, **SMALL)
-    again = create_model(
-        model.arch, activation=model.activation, abstract=True, **overrides_of(model)
-    )
+    id = "rescaled_resnet50_tat_tanh"
+    options = changed_options(model.config, id)
+    again = create_model(id, activation=model.activations, abstract=True, **options)
     assert dataclasses.asdict(again.config) == dataclasses.asdict(model.config)
     assert jax.tree.leaves(nnx.state(again)) == jax.tree.leaves(nnx.state(model))
 

@@ -10,8 +10,7 @@ from flax import nnx
 from scipy.special import stdtrit
 
 import zoo
-from zoo.models import ResNetConfig
-from zoo.models.resnet import ResNet
+from zoo.models.resnet import ResNet, ResNetConfig
 from zoo.shaping import ACTIVATIONS, c_map
 
 WIDTH = 16
@@ -160,12 +159,12 @@ def test_parameters_used_directly_are_known_by_their_use():
 @pytest.mark.parametrize("options", [{"scan": True}, {"remat": "blocks", "stem": "cifar"}])
 def test_a_zoo_network_is_shaped_as_the_registry_builds_it(options):
     config = ResNetConfig(50, shortcut_weight=0.8, width=0.125, num_classes=10, **options)
-    made = nnx.eval_shape(lambda: ResNet(config, METHOD.unsolved, rngs=nnx.Rngs(0)))
+    made = nnx.eval_shape(lambda: ResNet(config, (METHOD.unsolved,), rngs=nnx.Rngs(0)))
     shaped = zoo.shape(made, METHOD, (1, 32, 32, 3))
     built = zoo.create_model(
         "rescaled_resnet50_dks_softplus", width=0.125, num_classes=10, **options
     )
-    assert shaped.activation == built.activation and shaped.shaping == METHOD
+    assert shaped.activations == built.activations == (shaped.activation,)
     norms = [
         jax.tree.map(lambda leaf: float(np.linalg.norm(leaf)), nnx.state(model, nnx.Param))
         for model in (shaped, built)

@@ -9,6 +9,7 @@ import pytest
 from tests.weights import CLASSES, ID, random_source, tiny_model
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
+from zoo.classifier import Classifier, Provenance
 from zoo.cli import main
 from zoo.data import Preprocessing
 from zoo.evaluation import evaluate
@@ -44,13 +45,10 @@ def _model(case, channels, *, mean=MEAN, size=32):
         )
         for name, leaf in abstract.items()
     }
-    model = merge(graphdef, params)
-    model.arch = arch
-    model.preprocess = Preprocessing(
+    preprocess = Preprocessing(
         (size, size), mean=mean[:channels], std=STD[:channels], channels=channels
     )
-    model.classes = tuple("abcde")
-    return model
+    return Classifier(merge(graphdef, params), preprocess, tuple("abcde"), Provenance(arch))
 
 
 def _images(channels, n=2, size=32):
@@ -116,14 +114,14 @@ def test_a_weight_loads_for_other_channels_and_sizes_and_says_so_in_one_line(che
     with caplog.at_level("WARNING"):
         model = load_pretrained(ID, in_channels=3, image_size=(16, 24))
     (line,) = (record.getMessage() for record in caplog.records)
-    assert "\n" not in line and line == str(model.load_report)
+    assert "\n" not in line and line == str(model.provenance.report)
     for part in ("parameters kept", "3 instead of 1 image channels (mean 0.500", "adapted: stem.k"):
         assert part in line
     assert "images of 16 x 24 instead of 8 x 8 pixels" in line and "newly" not in line
-    assert model.load_report.adapted == ("stem.kernel",) and model.load_report.new == ()
+    assert model.provenance.report.adapted == ("stem.kernel",) and model.provenance.report.new == ()
     assert (model.preprocess.image_size, model.preprocess.channels) == ((16, 24), 3)
     assert model.classes == CLASSES
-    old, new = split(tiny_model())[1], split(model)[1]
+    old, new = tiny_model().split()[1], model.split()[1]
     assert all(np.array_equal(old[n], new[n]) for n in old if n != "stem.kernel")
 
 
@@ -132,17 +130,17 @@ def test_an_adapted_weight_is_evaluated_and_a_partly_new_one_is_not(checkpoints)
     model = load_pretrained(ID, in_channels=3)  # grey images become RGB with three equal channels
     assert evaluate(model, source).correct1 == evaluate(ID, source).correct1
     partly = load_pretrained(ID, in_channels=3, num_classes=3)
-    assert partly.load_report.new == ("head.bias", "head.kernel")
-    assert partly.load_report.adapted == ("stem.kernel",)
+    assert partly.provenance.report.new == ("head.bias", "head.kernel")
+    assert partly.provenance.report.adapted == ("stem.kernel",)
     with pytest.raises(ValueError, match="was replaced and is not trained"):
         evaluate(partly, random_source(5, classes=CLASSES[:3]))
 
 
 def test_what_is_new_stays_new_when_adapted_again():
     model = adapt(adapt(tiny_model(), num_classes=3), image_size=16, in_channels=3)
-    report = model.load_report
+    report = model.provenance.report
     assert (report.new, report.adapted) == (("head.bias", "head.kernel"), ("stem.kernel",))
-    assert len(report.kept) + 3 == len(split(model)[1])
+    assert len(report.kept) + 3 == len(model.split()[1])
     with pytest.raises(ValueError, match="was replaced and is not trained"):
         evaluate(model, random_source(5, classes=CLASSES[:3]))
 
@@ -166,7 +164,7 @@ def test_an_adapted_weight_is_fine_tuned_and_then_evaluated(checkpoints, tmp_pat
 def test_what_fits_already_is_not_touched(checkpoints, caplog):
     with caplog.at_level("WARNING"):
         model = load_pretrained(ID, in_channels=1, image_size=8, num_classes=7)
-    assert model.load_report is None and not caplog.records
+    assert model.provenance.report is None and not caplog.records
 
 
 def test_files_have_one_or_three_channels_arrays_any_number(checkpoints):
@@ -187,7 +185,7 @@ MISTAKES = {
     "one side": ({"image_size": (8, 4)}, "image size 8 x 4 is smaller than 8 pixels"),
     "no size": ({"image_size": 0}, "allowed is"),
     "no channels": ({"in_channels": 0}, "in_channels=0; give a whole number >= 1"),
-    "no classes": ({"num_classes": 0}, "num_classes=0; give a whole number >= 1"),
+    "fewer than no classes": ({"num_classes": -1}, "num_classes=-1; give a whole number >= 0"),
 }
 
 

@@ -19,12 +19,11 @@ from zoo.checkpoint import read_about
 from zoo.cli import main
 from zoo.evaluation import evaluate
 from zoo.export import export
-from zoo.models import split
 from zoo.pretrained import list_cached, load_pretrained
 
 
 def _same(first, second):
-    ours, theirs = split(first)[1], split(second)[1]
+    ours, theirs = first.split()[1], second.split()[1]
     return ours.keys() == theirs.keys() and all(np.array_equal(ours[n], theirs[n]) for n in ours)
 
 

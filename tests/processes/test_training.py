@@ -28,7 +28,6 @@ from tests.processes.runs import (
 from tests.training.tiny import digest
 from zoo.checkpoint import list_steps, read_record
 from zoo.evaluation import evaluate
-from zoo.models import split
 from zoo.pretrained import load_pretrained
 from zoo.training import FitResult, fit, load_config, read_metrics
 
@@ -59,7 +58,7 @@ def here(workdir: Path) -> FitResult:
 
 def parameters(workdir: Path) -> str:
     """Hash over every bit of the parameters of a run's newest checkpoint."""
-    return digest(split(load_pretrained(workdir))[1])
+    return digest(load_pretrained(workdir).split()[1])
 
 
 def logged(workdir: Path) -> list[dict[str, Any]]:

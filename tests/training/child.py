@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 
-from tests.training.tiny import ACTIVATION, BASE
+from tests.training.tiny import BASE, SOLVED
 from zoo.training import RunStopped, fit
 
 
@@ -11,7 +11,7 @@ def main() -> int:
     workdir, steps = sys.argv[1:]
     config = dataclasses.replace(BASE, steps=int(steps))
     try:
-        fit(config, workdir, activation=ACTIVATION)
+        fit(config, workdir, solved=SOLVED)
     except RunStopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import pickle
 
 import pytest
 
 from tests.conftest import REPOSITORY
 from tests.training.tiny import BASE, optimizer, tiny
 from zoo.data import Augmentation
+from zoo.models import UnknownModelError
 from zoo.training import (
     ConfigError,
     DataConfig,
@@ -33,8 +35,10 @@ MISTAKES = [
     (tiny(precision="exact"), r"precision='exact' is unknown.*allowed: default, high, highest"),
     (tiny(trainable="("), r"trainable='\(' is not a regular expression"),
     (tiny(ema_decay=1.0), r"ema_decay=1.0: give a number from 0 to 1, less than 1"),
-    (tiny(model=ModelConfig("vanila_resnet50_tat_lrelu")), r"nearest: vanilla_resnet50_tat_lrelu"),
-    (tiny(model=ModelConfig(stem="cifra")), r"model.stem='cifra'; allowed: imagenet, cifar"),
+    (
+        tiny(model=ModelConfig(stem="cifra")),
+        r"model.stem: 'cifra' given; allowed: 'imagenet'",
+    ),
     (tiny(model=ModelConfig(width=-1.0)), r"model.width=-1.0; give a positive"),
     (tiny(data=DataConfig("digit")), r"data.name='digit' is unknown; nearest: digits"),
     (tiny(data=DataConfig(batch_size=20)), r"20 does not divide among 8 devices .*: 16"),
@@ -64,17 +68,34 @@ def test_each_mistake_is_named_with_what_to_do(config, message):
         validate(config, device_count=8)
 
 
+def test_an_unknown_arch_has_no_options():
+    with pytest.raises(UnknownModelError, match="nearest: vanilla_resnet50_tat_lrelu"):
+        ModelConfig("vanila_resnet50_tat_lrelu")
+    with pytest.raises(ConfigError, match="model: unknown model 'vanila'"):
+        TrainConfig.from_json({"model": {"arch": "vanila"}})
+    with pytest.raises(TypeError, match="with_arch"):
+        dataclasses.replace(ModelConfig(), arch="resnet50")
+
+
+def test_another_arch_keeps_what_was_set_and_takes_its_own_defaults():
+    narrow = ModelConfig("vanilla_resnet50_tat_lrelu", 7, stem="cifar", width=0.5)
+    other = narrow.with_arch("resnet50")
+    assert other == ModelConfig("resnet50", 7, stem="cifar", width=0.5)
+    assert (other.options["norm"], narrow.options["norm"]) == ("batch", "none")
+    assert pickle.loads(pickle.dumps(other)) == other and hash(other) != hash(narrow)
+
+
 def test_all_mistakes_come_in_one_message():
     config = tiny(
         steps=5,
-        model=ModelConfig("resnet"),
+        model=ModelConfig(width=-1.0),
         data=DataConfig("imagnet", batch_size=30),
         optimizer=optimizer(learning_rate=-1.0),
         schedule=ScheduleConfig("cosin", warmup_steps=9),
     )
     with pytest.raises(ConfigError, match="6 mistakes") as caught:
         validate(config, device_count=8)
-    words = ("resnet", "imagnet", "batch_size=30", "learning_rate", "cosin", "warmup_steps=9")
+    words = ("width=-1.0", "imagnet", "batch_size=30", "learning_rate", "cosin", "warmup_steps=9")
     assert all(word in str(caught.value) for word in words)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import json_from_8_devices
-from tests.training.tiny import ACTIVATION, BASE, digest, optimizer, tiny
+from tests.training.tiny import BASE, SOLVED, digest, optimizer, tiny
 from zoo.checkpoint import list_steps
 from zoo.data import Augmentation
 from zoo.training import (
@@ -33,9 +33,9 @@ MANY = dataclasses.replace(RESIDENT, steps_per_dispatch=4, log=LogConfig(every_s
 LOSSES_ON_8_DEVICES = """
 import jax, json
 from tests.training.test_dispatch import MANY
-from tests.training.tiny import ACTIVATION
+from tests.training.tiny import SOLVED
 from zoo.training import prepare
-run = prepare(MANY, activation=ACTIVATION)
+run = prepare(MANY, solved=SOLVED)
 state, step, batches, losses = run.initial_state(), run.compile()[0], run.batches(0), []
 for count in (4, 1, 4, 3):
     batch = run.place(run.gather(batches, count))
@@ -48,7 +48,7 @@ print(json.dumps([jax.device_count(), losses]))
 
 
 def train(config, workdir, **options):
-    return fit(config, workdir, activation=ACTIVATION, progress=False, **options)
+    return fit(config, workdir, solved=SOLVED, progress=False, **options)
 
 
 def losses(workdir) -> list[float]:
@@ -96,7 +96,7 @@ def test_eight_devices_make_the_steps_of_one(one_by_one, monkeypatch):
 
 
 def test_one_program_makes_any_number_of_steps_without_the_host(count_compilations):
-    run = prepare(MANY, activation=ACTIVATION)
+    run = prepare(MANY, solved=SOLVED)
     state, step, batches = run.initial_state(), run.compile()[0], run.batches(0)
     placed = [run.place(run.gather(batches, count)) for count in (4, 1, 3)]
     with count_compilations() as compilations, jax.transfer_guard("disallow"):
@@ -146,4 +146,4 @@ def test_dispatches_of_several_steps_need_data_on_the_device():
         validate(tiny(steps_per_dispatch=4))
     with pytest.raises(ConfigError, match="steps_per_dispatch=0: give a whole number >= 1"):
         validate(dataclasses.replace(RESIDENT, steps_per_dispatch=0))
-    assert prepare(RESIDENT, activation=ACTIVATION).steps_per_dispatch == 1  # on CPU
+    assert prepare(RESIDENT, solved=SOLVED).steps_per_dispatch == 1  # on CPU

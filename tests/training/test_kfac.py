@@ -14,9 +14,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tests.cases import SMALL
 from tests.conftest import json_from_8_devices
 from tests.training.tiny import ACTIVATION
-from zoo.models import ResNetConfig, create_model, merge, split
+from zoo.models import create_model, merge, split
 from zoo.models.layers import INITIALIZERS, Conv, Dense
-from zoo.models.resnet import Stage
+from zoo.models.resnet import ResNetConfig, Stage
 from zoo.training import ConfigError, KfacConfig, OptimizerConfig, make_optimizer
 from zoo.training.curvature import (
     check_layers,

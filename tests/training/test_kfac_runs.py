@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import json_from_8_devices
-from tests.training.tiny import ACTIVATION, BASE, digest, optimizer, tiny
+from tests.training.tiny import BASE, SOLVED, digest, optimizer, tiny
 from zoo.checkpoint import list_steps
 from zoo.training import ConfigError, KfacConfig, ModelConfig, fit, prepare, validate
 
@@ -35,7 +35,7 @@ print(json.dumps(losses_and_head(dataclasses.replace(KFAC, mesh=mesh))))
 
 def losses_and_head(config):
     """Losses of six steps, and the head's bias after them."""
-    run = prepare(config, activation=ACTIVATION)
+    run = prepare(config, solved=SOLVED)
     state, step, losses = run.initial_state(), run.compile()[0], []
     for number in range(6):
         state, metrics = step(state, run.place(run.pipeline.batch(number)))
@@ -53,7 +53,7 @@ def test_eight_devices_take_the_steps_of_one(storage):
 
 @pytest.mark.slow
 def test_statistics_of_parts_average_to_those_of_the_batch():
-    run = prepare(KFAC, activation=ACTIVATION)
+    run = prepare(KFAC, solved=SOLVED)
     parts = dataclasses.replace(KFAC.optimizer, accumulate_steps=4)
     split = dataclasses.replace(run.train_step, config=tiny(optimizer=parts))
     state, batch = run.initial_state(), run.place(run.pipeline.batch(0))
@@ -67,7 +67,7 @@ def test_statistics_of_parts_average_to_those_of_the_batch():
 
 
 def test_an_interrupted_run_ends_with_the_same_bits_and_names_its_blocks(tmp_path, capsys):
-    options = {"activation": ACTIVATION}
+    options = {"activation": SOLVED}
     whole = fit(KFAC, tmp_path / "whole", **options)
     assert "K-FAC: 2 blocks of the Fisher matrix\n  head: kernel, bias" in capsys.readouterr().err
     fit(KFAC, tmp_path / "cut", stop_after=3, **options)  # between two inversions
@@ -100,7 +100,7 @@ def test_how_a_run_is_cut_into_dispatches_changes_no_bit(tmp_path):
         fit(
             dataclasses.replace(KFAC, data=data, steps_per_dispatch=size),
             tmp_path / str(size),
-            activation=ACTIVATION,
+            solved=SOLVED,
             progress=False,
         )
         for size in (2, 3)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.training.tiny import ACTIVATION, BASE, digest, optimizer, tiny
+from tests.training.tiny import BASE, SOLVED, digest, optimizer, tiny
 from zoo.checkpoint import list_steps, read_record
 from zoo.pretrained import load_pretrained
 from zoo.training import (
@@ -36,7 +36,7 @@ LONG = 150
 
 
 def train(config, workdir, **options):
-    return fit(config, workdir, activation=ACTIVATION, progress=False, **options)
+    return fit(config, workdir, solved=SOLVED, progress=False, **options)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training.tiny import ACTIVATION, optimizer, tiny
+from tests.training.tiny import SOLVED, optimizer, tiny
+from zoo.models import Part
 from zoo.training import DataConfig, KfacConfig, OptimizerConfig, ScheduleConfig, prepare
 from zoo.training.optimizer import (
     OPTIMIZERS,
@@ -78,7 +79,7 @@ def test_average_equals_its_closed_form():
 
 @pytest.fixture(scope="module")
 def initial_params():
-    return jax.device_get(prepare(tiny(), activation=ACTIVATION).initial_state().params)
+    return jax.device_get(prepare(tiny(), solved=SOLVED).initial_state().params)
 
 
 @pytest.mark.parametrize("name", [*BY_GRADIENT, pytest.param("kfac", marks=pytest.mark.slow)])
@@ -92,7 +93,7 @@ def test_every_optimizer_lowers_the_loss_on_digits(initial_params, name):
         optimizer=optimizer(**changes),
         schedule=ScheduleConfig("constant", warmup_steps=3),
     )
-    run = prepare(config, activation=ACTIVATION)
+    run = prepare(config, solved=SOLVED)
     state, (step, _) = run.train_step.init(initial_params), run.compile()
     state = jax.device_put(state, run.shardings)
     losses = []
@@ -106,10 +107,17 @@ def test_every_optimizer_lowers_the_loss_on_digits(initial_params, name):
 def test_layer_decay_multiplies_the_step_by_depth():
     names = ["stem.kernel", *(f"stages.{i}.blocks.{j}.conv1.bias" for i in (0, 1) for j in (0, 1))]
     params = {name: jnp.ones(2) for name in (*names, "norm.scale", "head.kernel")}
-    factors = layer_multipliers(params, 0.5)
+    blocks = [name.removesuffix(".conv1.bias") for name in names[1:]]
+    layout = (
+        Part("stem", "stem", ()),
+        *(Part("block", name, ()) for name in blocks),
+        Part("pool", "norm", ()),
+        Part("head", "head", ()),
+    )
+    factors = layer_multipliers(layout, params, 0.5)
     assert list(factors.values()) == [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 1]
     plain, decayed = (
-        make_optimizer(OptimizerConfig("sgd", layer_decay=decay)) for decay in (1.0, 0.5)
+        make_optimizer(OptimizerConfig("sgd", layer_decay=decay), layout) for decay in (1.0, 0.5)
     )
     first, second = (
         transform.update(params, transform.init(params), params)[0]

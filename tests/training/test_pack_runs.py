@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.training.tiny import ACTIVATION, BASE, digest
+from tests.training.tiny import BASE, SOLVED, digest
 from zoo.checkpoint import list_steps
 from zoo.training import fit, read_metrics
 
@@ -27,7 +27,7 @@ PART = 50_000
 
 
 def train(workdir, **options):
-    return fit(BASE, workdir, activation=ACTIVATION, progress=False, **options)
+    return fit(BASE, workdir, solved=SOLVED, progress=False, **options)
 
 
 def test_a_run_that_moved_ends_as_one_that_stayed_bit_for_bit(tmp_path, capsys):

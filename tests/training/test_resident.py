@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.training.tiny import ACTIVATION, BASE, digest, tiny
+from tests.training.tiny import BASE, SOLVED, digest, tiny
 from zoo.data import Augmentation
 from zoo.training import ConfigError, fit, prepare, read_metrics, validate
 
@@ -15,7 +15,7 @@ RESIDENT = dataclasses.replace(AUGMENTED, data=dataclasses.replace(BASE.data, re
 
 
 def train(config, workdir, **options):
-    return fit(config, workdir, activation=ACTIVATION, progress=False, **options)
+    return fit(config, workdir, solved=SOLVED, progress=False, **options)
 
 
 def test_losses_are_those_of_the_host_and_resume_is_bitwise(tmp_path):
@@ -33,7 +33,7 @@ def test_losses_are_those_of_the_host_and_resume_is_bitwise(tmp_path):
 
 
 def test_only_numbers_of_examples_leave_the_host():
-    run = prepare(RESIDENT, activation=ACTIVATION)
+    run = prepare(RESIDENT, solved=SOLVED)
     state, step = run.initial_state(), run.compile()[0]
     batch = run.place(next(run.batches(0)))
     assert {name: leaf.shape for name, leaf in batch.items()} == {"index": (16,), "epoch": (16,)}

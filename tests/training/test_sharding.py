@@ -11,16 +11,16 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from tests.conftest import REPOSITORY
-from tests.training.tiny import ACTIVATION, tiny
+from tests.training.tiny import SOLVED, tiny
 from zoo.training import MeshConfig, fit, read_metrics
 from zoo.training.sharding import parse_rule, state_shardings, used_shardings
 
 LOSSES_ON_8_DEVICES = """
 import jax, json, sys
-from tests.training.tiny import ACTIVATION, tiny
+from tests.training.tiny import SOLVED, tiny
 from zoo.training import MeshConfig, prepare
 assert jax.device_count() == 8
-run = prepare(tiny(mesh=MeshConfig(**json.loads(sys.argv[1]))), activation=ACTIVATION)
+run = prepare(tiny(mesh=MeshConfig(**json.loads(sys.argv[1]))), solved=SOLVED)
 state, step, losses = run.initial_state(), run.compile()[0], []
 shard = state.params["head.kernel"].addressable_shards[0].data.shape
 for number in range(run.total_steps):
@@ -88,7 +88,7 @@ DEFAULT = ("copied", "fsdp")
     ],
 )
 def test_eight_devices_give_the_losses_of_one(tmp_path, mesh, shard):
-    fit(tiny(mesh=MeshConfig(devices=1)), tmp_path, activation=ACTIVATION, progress=False)
+    fit(tiny(mesh=MeshConfig(devices=1)), tmp_path, solved=SOLVED, progress=False)
     on_one = [line["loss"] for line in read_metrics(tmp_path) if "loss" in line]
     environment = {
         **os.environ,

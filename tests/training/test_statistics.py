@@ -15,7 +15,7 @@ from tests.training.tiny import digest, optimizer, tiny
 from zoo.data import limit, open_source
 from zoo.evaluation import evaluate
 from zoo.finetuning import finetune
-from zoo.models import split, statistics_of
+from zoo.models import statistics_of
 from zoo.pretrained import load_pretrained, write_pretrained
 from zoo.training import MeshConfig, ModelConfig, fit, prepare
 
@@ -107,7 +107,7 @@ def test_averaged_weights_have_averaged_statistics(tmp_path):
     result = fit(config, tmp_path, progress=False)
     name = "norm.var"
     assert not np.array_equal(result.state.ema[name], result.state.params[name])
-    assert np.array_equal(split(result.model)[1][name], result.state.ema[name])
+    assert np.array_equal(result.model.split()[1][name], result.state.ema[name])
 
 
 def test_published_and_loaded_it_answers_alike(finished, tmp_path):
@@ -116,7 +116,7 @@ def test_published_and_loaded_it_answers_alike(finished, tmp_path):
         folder, finished.model, metrics={}, recipe={"steps": 12}, data_terms="data: digits"
     )  # fmt: skip
     loaded = load_pretrained(f"dir:{folder}")
-    ours, theirs = split(finished.model)[1], split(loaded)[1]
+    ours, theirs = finished.model.split()[1], loaded.split()[1]
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert manifest.params == sum(
@@ -141,7 +141,7 @@ def test_fine_tuning_measures_what_it_trains(finished, tmp_path, train):
         progress=False,
     )
     newest = load_pretrained(tmp_path, step=tuned.steps_made)
-    before, after = split(start)[1], split(newest)[1]
+    before, after = start.split()[1], newest.split()[1]
     same = {name: np.array_equal(before[name], after[name]) for name in statistics_of(start)}
     assert all(same.values()) if train == "head" else not any(same.values())
     assert start.config.input_norm == tuned.model.config.input_norm == "none"

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.training.tiny import ACTIVATION, BASE, optimizer, tiny
+from tests.training.tiny import BASE, SOLVED, optimizer, tiny
 from zoo.training import LogConfig, ModelConfig, RegularizationConfig, prepare
 from zoo.training.diagnosis import non_finite_error
 
 
 @pytest.fixture(scope="module")
 def run():
-    return prepare(tiny(log=LogConfig(layer_norms=True)), activation=ACTIVATION)
+    return prepare(tiny(log=LogConfig(layer_norms=True)), solved=SOLVED)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_compiles_once_and_moves_nothing_behind_the_scenes(run, initial, count_c
 
 def test_frozen_parameters_keep_every_bit_and_have_no_optimizer_state():
     config = tiny(trainable=r"^head\.", optimizer=optimizer(weight_decay=0.1), ema_decay=0.5)
-    run = prepare(config, activation=ACTIVATION)
+    run = prepare(config, solved=SOLVED)
     before = jax.device_get(run.initial_state())
     state, step = run.initial_state(), run.compile()[0]
     for number in range(3):
@@ -75,10 +75,10 @@ def test_frozen_parameters_keep_every_bit_and_have_no_optimizer_state():
 
 
 def test_a_predicate_selects_what_is_trained():
-    run = prepare(BASE, activation=ACTIVATION, trainable=lambda name: name.endswith("bias"))
+    run = prepare(BASE, solved=SOLVED, trainable=lambda name: name.endswith("bias"))
     assert run.train_step.trained == {n for n in run.abstract_state.params if n.endswith("bias")}
     with pytest.raises(ValueError, match="trainable='nothing' selects no parameter"):
-        prepare(tiny(trainable="nothing"), activation=ACTIVATION)
+        prepare(tiny(trainable="nothing"), solved=SOLVED)
 
 
 def test_label_smoothing_spreads_its_share_over_all_classes(run):
@@ -107,7 +107,7 @@ def test_mixing_keeps_targets_a_distribution_and_happens_with_its_probability(ru
 
 def test_randomness_is_a_function_of_seed_and_step(run, initial):
     model = dataclasses.replace(BASE.model, dropout_rate=0.5)
-    dropping = prepare(tiny(model=model), activation=ACTIVATION)
+    dropping = prepare(tiny(model=model), solved=SOLVED)
     batch = run.place(run.pipeline.batch(0))
     loss = jax.jit(lambda s: dropping.train_step.gradients(s, batch)[1]["loss"])
     later = dataclasses.replace(initial, step=initial.step + 1)
@@ -128,7 +128,7 @@ def test_layer_norms_add_up_to_the_global_ones(run, compiled, initial):
 
 def test_a_step_that_is_not_finite_changes_nothing_and_names_its_layer():
     config = tiny(optimizer=optimizer(learning_rate=1e9, clip_norm=None))
-    run = prepare(config, activation=ACTIVATION)
+    run = prepare(config, solved=SOLVED)
     state, step = run.initial_state(), run.compile()[0]
     for number in range(12):
         before = jax.device_get(state)
@@ -168,4 +168,4 @@ def test_initial_parameters_are_taken_or_every_difference_is_listed(run, initial
 def test_a_head_of_another_size_than_the_data_is_refused():
     model = ModelConfig("vanilla_resnet18_tat_lrelu", num_classes=7, stem="cifar", width=0.0625)
     with pytest.raises(ValueError, match="num_classes=7, but digits has 10 classes"):
-        prepare(tiny(model=model), activation=ACTIVATION)
+        prepare(tiny(model=model), solved=SOLVED)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.training.tiny import ACTIVATION, tiny
+from tests.training.tiny import SOLVED, tiny
 from zoo.checkpoint import read_record
 from zoo.training import EarlyStopping, EvalConfig, fit, read_metrics
 from zoo.training.stopping import score
@@ -34,7 +34,7 @@ def test_a_higher_top1_or_a_lower_loss_is_better():
 
 def test_the_best_step_has_the_lowest_loss_where_the_loss_decides(tmp_path):
     evaluation = EvalConfig(every_steps=2, limit=64, batch_size=64, criterion="loss", patience=1)
-    fit(tiny(eval=evaluation), tmp_path, activation=ACTIVATION, progress=False)
+    fit(tiny(eval=evaluation), tmp_path, solved=SOLVED, progress=False)
     found = {
         line["step"]: line["eval"]["loss"] for line in read_metrics(tmp_path) if "eval" in line
     }

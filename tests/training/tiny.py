@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from zoo.models import Solved
 from zoo.shaping import TAT
 from zoo.training import (
     CheckpointConfig,
@@ -20,7 +21,8 @@ from zoo.training import (
 )
 
 NONLINEAR_LAYERS = 17
-ACTIVATION = TAT("leaky_relu", eta=0.9).solve(NONLINEAR_LAYERS)
+METHOD = TAT("leaky_relu", eta=0.9)
+SOLVED = Solved((METHOD.solve(NONLINEAR_LAYERS),), (METHOD,))
 BASE = TrainConfig(
     steps=12,
     model=ModelConfig("vanilla_resnet18_tat_lrelu", stem="cifar", width=0.0625),

@@ -7,6 +7,7 @@ or --time-budget with the state saved, or another process of the run is lost), 1
 """
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -144,7 +145,21 @@ def _configuration(args: list[str]) -> tuple[type, Any]:
     from zoo.training import TrainConfig, load_config
 
     path = next((arg for arg in args if arg.endswith(".py")), None)
-    return TrainConfig, TrainConfig() if path is None else load_config(path)
+    config = TrainConfig() if path is None else load_config(path)
+    arch = _value_of("--model.arch", args)
+    if arch is not None:  # it decides which other options there are
+        config = dataclasses.replace(config, model=config.model.with_arch(arch))
+    return TrainConfig, config
+
+
+def _value_of(option: str, args: list[str]) -> str | None:
+    """What follows an option on the command line, after a blank or "="."""
+    for arg, following in zip(args, [*args[1:], ""], strict=True):
+        if arg == option:
+            return following
+        if arg.startswith(f"{option}="):
+            return arg.removeprefix(f"{option}=")
+    return None
 
 
 def _print(output: Output, *, as_json: bool) -> None:

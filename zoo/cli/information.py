@@ -49,7 +49,7 @@ def _of_architecture(name: str) -> dict[str, Any]:
     import dataclasses
 
     from zoo.complexity import count_macs, count_params
-    from zoo.models import create_model
+    from zoo.models import create_model, variant_of
     from zoo.pretrained.writing import shaping_record
 
     model = create_model(name, abstract=True)
@@ -60,8 +60,8 @@ def _of_architecture(name: str) -> dict[str, Any]:
         "params": count_params(model),
         "macs": count_macs(model, size),
         "input_size": list(size),
-        "activation": dataclasses.asdict(model.activation),
-        "shaping": shaping_record(model),
+        "activation": dataclasses.asdict(model.activations[0]),
+        "shaping": shaping_record(model, variant_of(name).shaping),
         "preprocess": None,
         "classes": [],
         "metrics": {},

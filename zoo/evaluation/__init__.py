@@ -2,7 +2,7 @@
 
 from zoo.evaluation.accuracy import NonFiniteLogitsError, evaluate, evaluate_params, label_ranks
 from zoo.evaluation.bulk import OutOfMemoryError, evaluate_all, evaluate_within_memory
-from zoo.evaluation.compatibility import ClassMismatchError, split_bare
+from zoo.evaluation.compatibility import ClassMismatchError
 from zoo.evaluation.prediction import predict
 from zoo.evaluation.result import EvalResult
 
@@ -17,5 +17,4 @@ __all__ = [
     "evaluate_within_memory",
     "label_ranks",
     "predict",
-    "split_bare",
 ]

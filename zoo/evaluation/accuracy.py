@@ -18,20 +18,20 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from zoo.classifier import Classifier, logits
 from zoo.data import Preprocessing, Source, eval_batches, open_source
 from zoo.evaluation.compatibility import (
     allowed_logits,
     match_classes,
     require_trained,
     right_logits,
-    split_bare,
 )
 from zoo.evaluation.examples import Answers
 from zoo.evaluation.measures import expected_calibration_error, real_counts
 from zoo.evaluation.progress import watched
 from zoo.evaluation.result import EvalResult
-from zoo.models import Network, Params, merge
-from zoo.pretrained import load_pretrained
+from zoo.models import Params, merge
+from zoo.pretrained.loading import as_classifier
 from zoo.pretrained.writing import library_versions
 from zoo.processes.arrays import batch_part, everywhere
 
@@ -45,7 +45,7 @@ class NonFiniteLogitsError(ValueError):
 
 
 def evaluate(
-    model: Network | str | Path,
+    model: Classifier | str | Path,
     data: Source | str,
     *,
     split: str = "test",
@@ -61,7 +61,7 @@ def evaluate(
       evaluate("vanilla_resnet50_tat_lrelu.digits", "digits").top1
 
     Args:
-      model: a network with `preprocess` set, or whatever `load_pretrained` accepts.
+      model: a classifier, or whatever `load_pretrained` accepts.
       data: a source, or what `open_source` accepts, for instance "digits" or "folder:PATH".
       split: "train", "val" or "test", when `data` is a name.
       data_dir: folder of the data, when `data` is a name.
@@ -75,12 +75,12 @@ def evaluate(
     Raises:
       ClassMismatchError: if the classes of the data are not those of the model.
       NonFiniteLogitsError: if any logit is NaN or infinite.
-      ValueError: for a model without preprocessing or with an untrained head, or an empty source.
+      ValueError: for a model with an untrained head, or an empty source.
     """
-    model = model if isinstance(model, nnx.Module) else load_pretrained(model)
+    model = as_classifier(model)
     source = open_source(data, split, data_dir=data_dir) if isinstance(data, str) else data
     require_trained(model)
-    graphdef, params = split_bare(model)
+    graphdef, params = model.split()
     return evaluate_params(
         graphdef,
         params,
@@ -112,7 +112,7 @@ def evaluate_params(
     """`evaluate` for parameters that live outside a model; compiled once per structure.
 
     Args:
-      graphdef: structure of the network, from `split_bare`.
+      graphdef: structure of the network, from `zoo.models.split`.
       params: its parameters by name.
       source: examples.
       preprocessing: applied to every image.
@@ -187,23 +187,23 @@ def _answers(
 ) -> dict[str, jax.Array]:
     """Answers to a batch with what they answer, all of it on every device: so in every process."""
     with jax.default_matmul_precision(precision):
-        logits = merge(graphdef, params)(preprocessing.normalize(batch["image"]))
-    finite = jnp.isfinite(logits).all(axis=1)
+        scores = logits(merge(graphdef, params), preprocessing, batch["image"])
+    finite = jnp.isfinite(scores).all(axis=1)
     if allowed is not None:
-        is_allowed = jnp.zeros(logits.shape[1], bool).at[allowed].set(True)
-        logits = jnp.where(is_allowed, logits, -jnp.inf)
-    own = jnp.take_along_axis(logits, batch["label"][:, None], axis=1)[:, 0]
-    log_sum = jax.nn.logsumexp(logits, axis=1)
+        is_allowed = jnp.zeros(scores.shape[1], bool).at[allowed].set(True)
+        scores = jnp.where(is_allowed, scores, -jnp.inf)
+    own = jnp.take_along_axis(scores, batch["label"][:, None], axis=1)[:, 0]
+    log_sum = jax.nn.logsumexp(scores, axis=1)
     answers = {
-        "rank": label_ranks(logits, batch["label"]),
-        "predicted": jnp.argmax(logits, axis=1).astype(jnp.int32),
-        "confidence": jnp.exp(jnp.max(logits, axis=1) - log_sum).astype(jnp.float32),
+        "rank": label_ranks(scores, batch["label"]),
+        "predicted": jnp.argmax(scores, axis=1).astype(jnp.int32),
+        "confidence": jnp.exp(jnp.max(scores, axis=1) - log_sum).astype(jnp.float32),
         "loss": (log_sum - own).astype(jnp.float32),
         "finite": finite,
         **{name: batch[name] for name in ("index", "mask", "label")},
     }
     if keep:
-        answers["logits"] = logits.astype(jnp.float32)
+        answers["logits"] = scores.astype(jnp.float32)
     return jax.lax.with_sharding_constraint(answers, NamedSharding(mesh, PartitionSpec()))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 
+from zoo.classifier import Classifier
 from zoo.data import Source
 from zoo.evaluation.accuracy import evaluate
 from zoo.evaluation.examples import append_row, read_rows, write_rows
 from zoo.evaluation.result import EvalResult, failed_row
-from zoo.models import Network
 from zoo.processes import lost_process
 from zoo.processes.agreement import by_first
 
@@ -24,7 +24,7 @@ class OutOfMemoryError(ValueError):
 
 
 def evaluate_within_memory(
-    model: Network | str | Path, source: Source, *, batch_size: int, **options: Any
+    model: Classifier | str | Path, source: Source, *, batch_size: int, **options: Any
 ) -> EvalResult:
     """`evaluate` with half the batch, and half again, while the devices run out of memory.
 

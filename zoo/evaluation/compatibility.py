@@ -3,10 +3,9 @@
 import logging
 
 import numpy as np
-from flax import nnx
 
+from zoo.classifier import Classifier
 from zoo.data import Source
-from zoo.models import Network, Params, merge, split
 
 _log = logging.getLogger("zoo.evaluation")
 
@@ -15,36 +14,21 @@ class ClassMismatchError(ValueError):
     """The classes of the data are not the classes of the model."""
 
 
-def split_bare(model: Network) -> tuple[nnx.GraphDef, Params]:
-    """Structure and parameters, without what belongs to one weight only.
-
-    Models that differ in weights, classes or manifest alone then share one compilation.
-    """
-    bare = merge(*split(model))
-    bare.preprocess, bare.classes, bare.manifest, bare.load_report = None, (), None, None
-    return split(bare)
-
-
-def require_trained(model: Network) -> None:
+def require_trained(model: Classifier) -> None:
     """Refuses a model whose answers mean nothing.
 
     Raises:
-      ValueError: if it has no preprocessing, or its head was replaced and not trained.
+      ValueError: if its head was replaced and not trained.
     """
-    if model.preprocess is None:
-        raise ValueError(
-            "the model has no preprocessing; load it with load_pretrained, or set "
-            "model.preprocess = zoo.data.Preprocessing(...)"
-        )
-    report = model.load_report
+    report = model.provenance.report
     if report is not None and report.new and not model.classes:
         raise ValueError(
-            f"the head of {report.source} was replaced and is not trained; train it and set "
-            "model.classes, or use zoo finetune"
+            f"the head of {report.source} was replaced and is not trained; train it and give "
+            "dataclasses.replace(model, classes=...), or use zoo finetune"
         )
 
 
-def match_classes(model: Network, source: Source) -> np.ndarray | None:
+def match_classes(model: Classifier, source: Source) -> np.ndarray | None:
     """Label of the source -> index of the logit, by class names; None where they are the same.
 
     Raises:

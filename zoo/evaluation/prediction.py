@@ -9,17 +9,18 @@ import jax
 import numpy as np
 from flax import nnx
 
+from zoo.classifier import Classifier
 from zoo.data.imagenet.labels import readable
-from zoo.evaluation.compatibility import require_trained, split_bare
+from zoo.evaluation.compatibility import require_trained
 from zoo.evaluation.progress import watched
-from zoo.models import Network, Params, merge
-from zoo.pretrained import load_pretrained
+from zoo.models import Params, merge
+from zoo.pretrained.loading import as_classifier
 
 _BATCH_SIZE = 32
 
 
 def predict(
-    model: Network | str | Path,
+    model: Classifier | str | Path,
     files: Sequence[str | Path],
     *,
     top: int = 5,
@@ -31,7 +32,7 @@ def predict(
       predict("vanilla_resnet50_tat_lrelu.digits", ["three.png"])[0]["class"]
 
     Args:
-      model: a network with `preprocess` set, or whatever `load_pretrained` accepts.
+      model: a classifier, or whatever `load_pretrained` accepts.
       files: paths of images.
       top: how many classes to return, at most as many as there are.
       precision: of matrix products.
@@ -48,9 +49,9 @@ def predict(
     """
     if top < 1 or not files:
         raise ValueError(f"top={top}, {len(files)} files; give top >= 1 and at least one file")
-    model = model if isinstance(model, nnx.Module) else load_pretrained(model)
+    model = as_classifier(model)
     require_trained(model)
-    graphdef, params = split_bare(model)
+    graphdef, params = model.split()
     size = min(_BATCH_SIZE, len(files))
     answers = []
     starts = range(0, len(files), size)

@@ -8,17 +8,18 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from zoo.checkpoint import save_single_file, write_safetensors
+from zoo.classifier import Classifier
 from zoo.export.huggingface import write_huggingface
 from zoo.export.runner import runner_text
-from zoo.models import Layer, Network, chain_of, split
-from zoo.pretrained import load_pretrained
+from zoo.models import Layer, NotAChainError, layers_of
+from zoo.pretrained.loading import as_classifier
 from zoo.pretrained.manifest import SINGLE_FILE
 from zoo.pretrained.writing import record_of
 from zoo.transfer import FULL_DISK
@@ -39,7 +40,7 @@ class FullDiskError(ExportError):
 
 
 def export(
-    source: str | Path | Network,
+    source: str | Path | Classifier,
     out: str | Path | None = None,
     *,
     format: Format = "safetensors",
@@ -56,18 +57,18 @@ def export(
                    `run.py`, which builds and runs it.
 
     Args:
-      source: whatever `load_pretrained` takes, or a model.
+      source: whatever `load_pretrained` takes, or a classifier.
       out: where to write, must not exist; None names it after the weight, in this directory.
       format: "safetensors", "huggingface" or "torch".
       name: how the card of a huggingface folder calls it; None: hf:ORG/ and the folder's name.
 
     Raises:
       ExportError: `out` exists or cannot be written, or the network is no plain chain (torch).
-      ValueError: as `load_pretrained`, and for a model without preprocessing or classes.
+      ValueError: as `load_pretrained`, and for a model without classes.
     """
     if format not in get_args(Format):
         raise ExportError(f"format {format!r}; allowed: {', '.join(get_args(Format))}")
-    model = source if isinstance(source, Network) else load_pretrained(source)
+    model = as_classifier(source)
     path = Path(out or _default_name(model, format)).expanduser().absolute()
     with _appearing(path) as temporary:
         if format == "huggingface":
@@ -76,44 +77,69 @@ def export(
             _write_torch(model, temporary)
         else:
             about = json.dumps(record_of(model), sort_keys=True)
-            save_single_file(temporary, split(model)[1], about)
+            save_single_file(temporary, model.split()[1], about)
     return path
 
 
-def _default_name(model: Network, format: Format) -> str:
-    return f"{model.manifest.id if model.manifest else model.arch}.{format}"
+def _default_name(model: Classifier, format: Format) -> str:
+    return f"{model.provenance.name}.{format}"
 
 
-def _write_torch(model: Network, folder: Path) -> None:
-    layers = chain_of(model)
-    arrays = {name: np.asarray(value, np.float32) for name, value in split(model)[1].items()}
+def _write_torch(model: Classifier, folder: Path) -> None:
+    layers = _chain(model)
+    arrays = {name: np.asarray(value, np.float32) for name, value in model.split()[1].items()}
     state: dict[str, np.ndarray] = {}
     for index, layer in enumerate(layers):
-        if layer.params:
-            kernel = arrays[f"{layer.params}.kernel"]
+        if layer.name:
+            kernel = arrays[f"{layer.name}.kernel"]
             axes = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
             state[f"{index}.weight"] = np.ascontiguousarray(kernel.transpose(axes))
-            state[f"{index}.bias"] = arrays[f"{layer.params}.bias"]
+            state[f"{index}.bias"] = arrays[f"{layer.name}.bias"]
     record = record_of(model)
     folder.mkdir()
-    text = json.dumps({**record, "layers": [_call(layer) for layer in layers]}, sort_keys=True)
+    calls = [_call(layer, arrays) for layer in layers]
+    text = json.dumps({**record, "layers": calls}, sort_keys=True)
     write_safetensors(folder / SINGLE_FILE, state, {"format": "pt", "weight": text})
-    text = runner_text(record["id"], model.activation, SINGLE_FILE)
+    text = runner_text(record["id"], model.network.activations[0], SINGLE_FILE)
     (folder / _RUNNER).write_text(text, encoding="utf-8")
 
 
-def _call(layer: Layer) -> list[Any]:
+def _chain(model: Classifier) -> list[Layer]:
+    """The layers in order, the head after one that drops the locations.
+
+    Raises:
+      ExportError: if the network adds signal paths or has layers that are not written here.
+    """
+    try:
+        layers = list(layers_of(model.network.layout))
+    except NotAChainError as error:
+        raise ExportError(f"{model.provenance.name}: {error}") from None
+    if unknown := sorted({layer.kind for layer in layers} - set(_CALLS)):
+        raise ExportError(
+            f"{model.provenance.name} has layers of kind {', '.join(unknown)}, which this form "
+            f"does not write; allowed: {', '.join(_CALLS)}; use safetensors"
+        )
+    head = next(i for i, layer in enumerate(layers) if layer.kind == "dense")
+    return [*layers[:head], Layer("flatten"), *layers[head:]]
+
+
+def _call(layer: Layer, arrays: Mapping[str, np.ndarray]) -> list[Any]:
     """A layer as PyTorch builds it: the class and its positional arguments."""
-    margin = layer.kernel_size // 2
-    return {
-        "per_location": ["PerLocation"],
-        "activation": ["Activation"],
-        "conv": ["Conv2d", layer.inputs, layer.outputs, layer.kernel_size, layer.stride, margin],
-        "max_pool": ["MaxPool2d", layer.kernel_size, layer.stride, margin],
-        "mean": ["AdaptiveAvgPool2d", 1],
-        "flatten": ["Flatten"],
-        "dense": ["Linear", layer.inputs, layer.outputs],
-    }[layer.kind]
+    shape = arrays[f"{layer.name}.kernel"].shape if layer.name else ()
+    return _CALLS[layer.kind](layer, shape)
+
+
+_CALLS: dict[str, Callable[[Layer, tuple[int, ...]], list[Any]]] = {
+    "per_location": lambda layer, shape: ["PerLocation"],
+    "activation": lambda layer, shape: ["Activation"],
+    "conv": lambda layer, shape: ["Conv2d", *shape[2:], shape[0], layer.stride, shape[0] // 2],
+    "max_pool": lambda layer, shape: [
+        "MaxPool2d", layer.kernel_size, layer.stride, layer.kernel_size // 2
+    ],
+    "mean": lambda layer, shape: ["AdaptiveAvgPool2d", 1],
+    "flatten": lambda layer, shape: ["Flatten"],
+    "dense": lambda layer, shape: ["Linear", *shape],
+}  # fmt: skip
 
 
 @contextlib.contextmanager

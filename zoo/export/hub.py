@@ -3,9 +3,9 @@
 import tempfile
 from pathlib import Path
 
+from zoo.classifier import Classifier
 from zoo.export.forms import ExportError, export
-from zoo.models import Network
-from zoo.pretrained import load_pretrained
+from zoo.pretrained.loading import as_classifier
 from zoo.pretrained.sources import hub_repository
 from zoo.transfer import OFFLINE_VARIABLE, hub_url, is_offline
 
@@ -16,7 +16,7 @@ class PushError(ExportError):
     """A weight could not be uploaded; the repository is as it was."""
 
 
-def push(source: str | Path | Network, repository: str, *, private: bool = False) -> str:
+def push(source: str | Path | Classifier, repository: str, *, private: bool = False) -> str:
     """Uploads a weight as a Hugging Face folder, in one commit: all of it or nothing.
 
       push("runs/mine", "hf:me/flowers")
@@ -25,7 +25,7 @@ def push(source: str | Path | Network, repository: str, *, private: bool = False
     HF_TOKEN, or the one that `hf auth login` keeps; HF_ENDPOINT names another hub.
 
     Args:
-      source: whatever `load_pretrained` takes, or a model.
+      source: whatever `load_pretrained` takes, or a classifier.
       repository: hf:ORG/NAME, or hf:ORG/NAME@BRANCH.
       private: whether a repository that is new is closed to others.
 
@@ -51,7 +51,7 @@ def push(source: str | Path | Network, repository: str, *, private: bool = False
             "uploading needs huggingface_hub; install it: pip install "
             "'flax-vanilla-zoo[huggingface]'"
         ) from None
-    model = source if isinstance(source, Network) else load_pretrained(source)
+    model = as_classifier(source)
     api = HfApi(endpoint=hub_url())
     with tempfile.TemporaryDirectory() as work:
         folder = export(model, Path(work) / "files", format="huggingface", name=repository)
@@ -60,7 +60,7 @@ def push(source: str | Path | Network, repository: str, *, private: bool = False
             api.create_repo(name, private=private, exist_ok=True)
             if branch != _DEFAULT_BRANCH:
                 api.create_branch(name, branch=branch, exist_ok=True)
-            title = f"Upload {model.manifest.id if model.manifest else model.arch}"
+            title = f"Upload {model.provenance.name}"
             commit = api.create_commit(name, files, commit_message=title, revision=branch)
         except (HTTPError, OSError, RuntimeError, ValueError) as error:
             raise PushError(_sentence(repository, error)) from error

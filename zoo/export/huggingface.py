@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import file_digests, save_single_file
-from zoo.models import Network, split
+from zoo.classifier import Classifier
 from zoo.pretrained import Manifest
 from zoo.pretrained.card import render_card
 from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE
@@ -19,23 +19,23 @@ from zoo.pretrained.writing import record_of
 CONFIG, README = "config.json", "README.md"
 
 
-def write_huggingface(model: Network, folder: Path, name: str) -> Manifest:
+def write_huggingface(model: Classifier, folder: Path, name: str) -> Manifest:
     """Writes `folder`, which must not exist.
 
     Args:
-      model: with `preprocess` and `classes`.
+      model: with `classes`.
       folder: where to write.
       name: how the card calls the source, such as hf:ORG/NAME; its end is the tag of a weight
         that is not published.
 
     Raises:
-      ValueError: if the model lacks preprocessing or classes.
+      ValueError: if the model lacks classes.
     """
     tag = re.sub("[^a-z0-9_]+", "_", re.split("[/@]", name)[-1].lower()).strip("_")
     record = record_of(model, tag or "unpublished")
     folder.mkdir()
     about = json.dumps(record, sort_keys=True)
-    save_single_file(folder / SINGLE_FILE, split(model)[1], about)
+    save_single_file(folder / SINGLE_FILE, model.split()[1], about)
     manifest = Manifest(**record, files=file_digests(folder))
     config = json.dumps(_config(manifest), indent=2, sort_keys=True)
     (folder / CONFIG).write_text(config + "\n", encoding="utf-8")

@@ -6,10 +6,13 @@ Owns the defaults. A plan is an ordinary training configuration, so a run is an 
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from zoo.classifier import Classifier
 from zoo.data import open_source
-from zoo.models import Network, overrides_of, split
+from zoo.models import changed_options
 from zoo.training import (
     CheckpointConfig,
     DataConfig,
@@ -22,9 +25,7 @@ from zoo.training import (
     TrainConfig,
 )
 
-HEAD = r"^(norm|head)\."
 _LAST = re.compile(r"last:([1-9]\d*)")
-_BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+\.")
 _EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 20, 200, 20_000
 # The lowest loss judges: on the few images that choose the best step, top-1 is too coarse.
 _EVALUATIONS, _PATIENCE = 20, 10
@@ -58,27 +59,35 @@ def splits_of(data: str) -> Splits:
     return Splits("remainder", "holdout", "test" if has_test else "holdout")
 
 
-def trainable_pattern(model: Network, train: str) -> str:
+def trainable_pattern(model: Classifier, train: str) -> str:
     """Regular expression of the trained parameters for "head", "last:N" (blocks and head) or "all".
 
     Raises:
       ValueError: for another word, or more blocks than there are.
     """
-    if train in ("head", "all"):
-        return HEAD if train == "head" else ".*"
-    blocks = sorted({match[0] for name in split(model)[1] if (match := _BLOCK.match(name))})
+    if train == "all":
+        return ".*"
+    layout = model.network.layout
+    blocks = [part.name for part in layout if part.role == "block"]
+    above = [part.name for part in layout if part.role in ("pool", "head")]
+    if train == "head":
+        return _any_of(above)
     last = _LAST.fullmatch(train)
     if last is None or int(last[1]) > len(blocks):
         raise ValueError(
             f"train={train!r}; allowed: head, all, or last:N with N from 1 to {len(blocks)}, the "
             "number of blocks"
         )
-    names = "|".join(re.escape(block) for block in blocks[-int(last[1]) :])
-    return f"^({names}|norm\\.|head\\.)"
+    return _any_of([*blocks[-int(last[1]) :], *above])
+
+
+def _any_of(parts: Sequence[str]) -> str:
+    """Regular expression of the parameters of these parts."""
+    return f"^({'|'.join(re.escape(part) for part in parts)})\\."
 
 
 def finetuning_config(
-    model: Network,
+    model: Classifier,
     data: str,
     *,
     train: str = "all",
@@ -109,7 +118,7 @@ def finetuning_config(
     return TrainConfig(
         steps=steps,
         seed=seed,
-        model=_model_config(model),
+        model=ModelConfig(model.provenance.arch, **_options(model)),
         data=DataConfig(
             data, data_dir=data_dir, batch_size=batch_size, classes=tuple(classes),
             split=splits.train,
@@ -136,20 +145,16 @@ def _default_steps(data: str, split_name: str, data_dir: str | None, batch_size:
     return min(max(steps, _FEWEST_STEPS), _MOST_STEPS)
 
 
-def _model_config(model: Network) -> ModelConfig:
-    """The configuration that builds `model` with as many classes as the data has.
+def _options(model: Classifier) -> dict[str, Any]:
+    """The options that build the network; data and preprocessing decide its outer sizes.
 
     Raises:
-      ValueError: if the model was built with options that a configuration does not have.
+      ValueError: if the network is of no registered architecture.
     """
-    options = overrides_of(model)
-    options.pop("num_classes", None)
-    options.pop("in_channels", None)  # the preprocessing decides it
-    known = {field.name for field in dataclasses.fields(ModelConfig)}
-    unknown = sorted(set(options) - known)
-    if unknown:
+    if not model.provenance.arch:
         raise ValueError(
-            f"{model.arch} was built with {', '.join(unknown)}, which a training configuration "
-            f"cannot set; allowed: {', '.join(sorted(known))}"
+            "the network is of no registered architecture; register its family, or train it with "
+            "zoo.train"
         )
-    return ModelConfig(arch=model.arch, **options)
+    options = changed_options(model.config, model.provenance.arch)
+    return {n: v for n, v in options.items() if n not in ("num_classes", "in_channels")}

@@ -44,7 +44,7 @@ def embed(
     """`Network.embed` of every image of a source, once, without augmentation.
 
     Args:
-      graphdef: structure of the network, from `split_bare`.
+      graphdef: structure of the network, from `zoo.models.split`.
       params: its parameters by name.
 
     Returns:

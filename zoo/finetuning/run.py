@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import list_steps, read_record
+from zoo.classifier import Classifier
 from zoo.data.checking import check_folder
-from zoo.evaluation import evaluate, evaluate_params, split_bare
+from zoo.evaluation import evaluate, evaluate_params
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
 from zoo.finetuning.probe import embed, linear_probe
 from zoo.finetuning.report import evaluation_command, write_report
-from zoo.models import Network, Params, split
+from zoo.models import Params, parameters_of
 from zoo.pretrained import load_pretrained
+from zoo.pretrained.loading import as_classifier
 from zoo.training import TrainConfig, fit, prepare, validate
 from zoo.training.examples import open_split
 from zoo.training.folder import METRICS, open_checkpoints
@@ -30,7 +32,7 @@ class FinetuneResult:
     """What fine-tuning ended with.
 
     Attributes:
-      model: the best network, with `preprocess` and `classes`; `load_pretrained(workdir)` gives it.
+      model: the best one; `load_pretrained(workdir)` gives it.
       metrics: of `model` on the split that is measured: top1, top5, loss, n.
       splits: which splits trained, chose `model`, and were measured.
       validation: of `model` on the split that chose it: top1, top5, loss, n.
@@ -43,7 +45,7 @@ class FinetuneResult:
       warnings: what `check_folder` found odd about the data, and training did not refuse.
     """
 
-    model: Network
+    model: Classifier
     metrics: dict[str, float]
     splits: Splits
     validation: dict[str, float]
@@ -60,7 +62,7 @@ class FinetuneResult:
         return {
             **dataclasses.asdict(dataclasses.replace(self, model=None)),  # pyrefly: ignore
             "workdir": str(self.workdir),
-            "model": self.model.arch,
+            "model": self.model.provenance.arch,
             "classes": list(self.model.classes),
             "kept": len(self.kept),
             "new": list(self.new),
@@ -70,7 +72,7 @@ class FinetuneResult:
 
 
 def finetune(
-    model: Network | str | Path,
+    model: Classifier | str | Path,
     data: str,
     *,
     workdir: str | Path,
@@ -94,7 +96,7 @@ def finetune(
     was interrupted, it goes on and ends the same.
 
     Args:
-      model: a pretrained network, or whatever `load_pretrained` accepts.
+      model: a pretrained classifier, or whatever `load_pretrained` accepts.
       data: what `open_source` accepts.
       workdir: run directory; `evaluate`, `predict` and `load_pretrained` accept it.
       classes: use only these classes of the data, in this order; empty means all.
@@ -111,9 +113,7 @@ def finetune(
       ValueError: for an unknown `train`, or a network that a training configuration cannot name.
       ConfigError: with every mistake in the other arguments.
     """
-    start = model if isinstance(model, Network) else load_pretrained(model)
-    if start.preprocess is None:
-        raise ValueError("the network has no preprocessing; load it with load_pretrained")
+    start = as_classifier(model)
     config = finetuning_config(
         start, data, train=train, classes=classes, steps=steps, batch_size=batch_size,
         learning_rate=learning_rate, layer_decay=layer_decay, data_dir=data_dir, seed=seed,
@@ -128,11 +128,11 @@ def finetune(
         _solve_head(start, config, workdir)
     made = 0
     if config.steps:
-        made = fit(config, workdir, activation=start.activation, progress=progress).step
+        made = fit(config, workdir, solved=start.solved, progress=progress).step
     return _finish(start, config, workdir, made)
 
 
-def _require_sound(data: str, model: Network) -> tuple[str, ...]:
+def _require_sound(data: str, model: Classifier) -> tuple[str, ...]:
     """Looks at a folder before it is trained on; returns the warnings, which also go to the log.
 
     Raises:
@@ -141,7 +141,7 @@ def _require_sound(data: str, model: Network) -> tuple[str, ...]:
     kind, _, path = data.partition(":")
     if kind != "folder":
         return ()
-    found = check_folder(path, smallest_side=model.feature_info[-1].stride)
+    found = check_folder(path, smallest_side=model.network.feature_info[-1].stride)
     for warning in found.warnings:
         _log.warning("%s: %s", data, warning)
     if found.errors:
@@ -149,16 +149,16 @@ def _require_sound(data: str, model: Network) -> tuple[str, ...]:
     return found.warnings
 
 
-def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
+def _solve_head(start: Classifier, config: TrainConfig, workdir: Path) -> None:
     """Saves the linear probe as step 0 of the run."""
-    run = prepare(config, activation=start.activation)
-    graphdef, params = split_bare(start)
+    run = prepare(config, solved=start.solved)
+    graphdef, params = start.split()
     train, val = (
         embed(graphdef, params, source, config.preprocessing)
         for source in (run.pipeline.source, run.eval_source)
     )
     probe = linear_probe(train, val, run.train_step.num_classes, label_smoothing=LABEL_SMOOTHING)
-    state = run.initial_state({**split(start)[1], **probe.head})
+    state = run.initial_state({**params, **probe.head})
     measured = evaluate_params(
         run.train_step.graphdef, state.inference_params, run.eval_source, config.preprocessing
     )
@@ -171,14 +171,14 @@ def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
     (workdir / METRICS).write_text(line + "\n", encoding="utf-8")
 
 
-def _finish(start: Network, config: TrainConfig, workdir: Path, made: int) -> FinetuneResult:
+def _finish(start: Classifier, config: TrainConfig, workdir: Path, made: int) -> FinetuneResult:
     best = load_pretrained(workdir)
     record = read_record(workdir, "best")
     splits = splits_of(config.data.name)
     source = open_split(config, splits.measure, None)
     measured = evaluate(best, source)
-    params: Params = split(start)[1]
-    new = tuple(name for name in params if name.startswith("head."))
+    params: Params = start.split()[1]
+    new = tuple(parameters_of(start.network.layout, params, "head"))
     result = FinetuneResult(
         model=best,
         metrics=_metrics(measured),

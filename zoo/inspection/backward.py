@@ -146,7 +146,7 @@ def _batch(subject: Subject, data: str | None, seed: int) -> tuple[Any, Any, str
     default = Preprocessing((side, side))
     if channels == 1:
         default = Preprocessing((side, side), mean=(0.5,), std=(0.5,), channels=1)
-    preprocess = subject.network.preprocess or default
+    preprocess = subject.preprocess or default
     count = min(_BATCH, max(1, _PIXELS // side**2), len(source))
     chosen = rng.choice(len(source), count, replace=False)
     records = [source[int(i)] for i in chosen]

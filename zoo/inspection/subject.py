@@ -1,15 +1,18 @@
 """What is inspected: an id, a weight, or a network of the user's by its import path."""
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
 
 from flax import nnx
 
+from zoo.classifier import Classifier
+from zoo.data import Preprocessing
 from zoo.inspection.taps import Network
 from zoo.models import Network as ZooNetwork
-from zoo.models import create_model, list_models, overrides_of
+from zoo.models import create_model, list_models, rebuilt
 from zoo.models.shape import reinitialise
 
 
@@ -23,6 +26,7 @@ class Subject:
       shape: of its input, batch axis first.
       draw: seed -> the network with fresh weights; None if only these weights can be had.
       is_trained: whether the weights were trained, so that predictions are not about them.
+      preprocess: how images are brought to it; None where that is not known.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Subject:
     shape: tuple[int, ...]
     draw: Callable[[int], Network] | None
     is_trained: bool = False
+    preprocess: Preprocessing | None = None
 
 
 def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subject:
@@ -42,7 +47,7 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
       ValueError: if it cannot be found, or the shape of its input is not known.
     """
     name = model_or_id if isinstance(model_or_id, str) else type(model_or_id).__name__
-    network, trained = model_or_id, False
+    network, trained, preprocess = model_or_id, False, None
     if isinstance(model_or_id, str) and model_or_id in list_models():
         network = create_model(model_or_id)
     elif isinstance(model_or_id, str) and _is_import_path(model_or_id):
@@ -50,12 +55,14 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
     elif isinstance(model_or_id, str):
         from zoo.pretrained import load_pretrained
 
-        network, trained = load_pretrained(model_or_id), True
+        network = load_pretrained(model_or_id)
+    if isinstance(network, Classifier):
+        network, preprocess, trained = network.network, network.preprocess, True
     if isinstance(network, ZooNetwork):
         # With initial weights a convolution sees one location, so one pixel shows all of it.
         shape = shape or (1, 1, 1, network.config.in_channels)
-        trained = trained or network.manifest is not None
-        return Subject(name, network, shape, _zoo_draw(network), trained)
+        draw = functools.partial(_drawn, network)
+        return Subject(name, network, shape, draw, trained, preprocess)
     if shape is None:
         raise ValueError(
             f"{name} does not say the shape of its input; give one, batch axis first, or let "
@@ -68,9 +75,8 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
     return Subject(name, network, shape, None)
 
 
-def _zoo_draw(network: ZooNetwork) -> Callable[[int], Network]:
-    options: dict[str, Any] = {**overrides_of(network), "activation": network.activation}
-    return lambda seed: create_model(network.arch, seed=seed, **options)
+def _drawn(network: ZooNetwork, seed: int) -> Network:
+    return rebuilt(network, seed=seed)
 
 
 def _is_import_path(text: str) -> bool:

@@ -1,44 +1,73 @@
 """Networks: layers, families, and the registry that builds them by id."""
 
-from zoo.models.chain import Layer, NotAChainError, chain_of
+from zoo.models.family import (
+    Activations,
+    FeatureInfo,
+    Network,
+    NetworkConfig,
+    Shaping,
+    Variant,
+)
 from zoo.models.layers import per_location_normalization, scaled_uniform_orthogonal, suo_delta
-from zoo.models.network import FeatureInfo, Network
+from zoo.models.layout import (
+    Layer,
+    Layout,
+    NotAChainError,
+    Part,
+    Sum,
+    distance_to_head,
+    layers_of,
+    parameters_of,
+    part_index,
+)
 from zoo.models.parameters import Params, merge, split, statistics_of, train_statistics
 from zoo.models.registry import (
-    Entry,
     UnknownModelError,
+    changed_options,
     create_model,
+    family_of,
     graph_of,
     list_models,
-    overrides_of,
-    register_model,
+    rebuilt,
+    register_family,
+    variant_of,
 )
-from zoo.models.resnet import ResNet
-from zoo.models.resnet_config import ResNetConfig
 from zoo.models.shape import shape
+from zoo.models.solved import Solved
 
 __all__ = [
-    "Entry",
+    "Activations",
     "FeatureInfo",
     "Layer",
+    "Layout",
     "Network",
+    "NetworkConfig",
     "NotAChainError",
     "Params",
-    "ResNet",
-    "ResNetConfig",
+    "Part",
+    "Shaping",
+    "Solved",
+    "Sum",
     "UnknownModelError",
-    "chain_of",
+    "Variant",
+    "changed_options",
     "create_model",
+    "distance_to_head",
+    "family_of",
     "graph_of",
+    "layers_of",
     "list_models",
     "merge",
-    "overrides_of",
+    "parameters_of",
+    "part_index",
     "per_location_normalization",
-    "register_model",
+    "rebuilt",
+    "register_family",
     "scaled_uniform_orthogonal",
     "shape",
     "split",
     "statistics_of",
     "suo_delta",
     "train_statistics",
+    "variant_of",
 ]

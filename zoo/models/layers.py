@@ -5,6 +5,7 @@ Owns how a weight begins and how it is applied; knows nothing of blocks or netwo
 
 import functools
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -133,6 +134,19 @@ class BatchNorm(nnx.BatchNorm):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, channels], normalised."""
         return super().__call__(x).astype(self.output_dtype)
+
+
+def normalization(
+    kind: Literal["none", "batch"], channels: int, *, dtype: str, param_dtype: str, rngs: nnx.Rngs
+) -> Callable[[jax.Array], jax.Array]:
+    """A `BatchNorm` layer, or for "none" the identity."""
+    if kind == "none":
+        return _identity
+    return BatchNorm(channels, dtype=dtype, param_dtype=param_dtype, rngs=rngs)
+
+
+def _identity(x: jax.Array) -> jax.Array:
+    return x
 
 
 def pooled_statistics(parts: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -5,20 +5,101 @@ of the shortcut is left: a plain chain of activation and convolution. Without a 
 branch(x) + shortcut(x), the ordinary ResNet-V2 (arXiv 1603.05027) when batches are normalised too.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from jax.extend.core import Primitive
 
-from zoo.models.layers import INITIALIZERS, BatchNorm, Conv, Dense, max_pool
-from zoo.models.network import FeatureInfo, Network
-from zoo.models.parameters import in_training
-from zoo.models.resnet_config import BLOCKS_PER_STAGE, STEM_STRIDE, ResNetConfig
-from zoo.shaping import ShapedActivation
+from zoo.models.blocks import run_blocks
+from zoo.models.family import Activations, FeatureInfo, Network, NetworkConfig, Variant
+from zoo.models.layers import INITIALIZERS, Conv, max_pool, normalization
+from zoo.models.layout import Layer, Layout, Part, Sum
+from zoo.shaping import DKS, EOC, TAT, ShapedActivation
+
+BLOCKS_PER_STAGE = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+_BASIC_DEPTHS = (18, 34)
+_BASE_CHANNELS = 64
+_STEM_STRIDE = {"imagenet": 4, "cifar": 1}
+_METHODS = {
+    "tat_lrelu": TAT("leaky_relu"),
+    "dks_softplus": DKS("softplus"),
+    "dks_tanh": DKS("tanh"),
+    "tat_tanh": TAT("tanh"),
+    "eoc_relu": EOC("relu"),
+}
+_HE_RELU = (ShapedActivation("relu"),)
+_RESCALED_SHORTCUT_WEIGHT = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig(NetworkConfig):
+    """Everything that decides a ResNet's structure and initial weights.
+
+    Attributes:
+      depth: 18, 34 (basic blocks), 50, 101, 152 or 200 (bottlenecks).
+      shortcut_weight: w in [0, 1); 0 is a vanilla network, None an ordinary sum.
+      norm: "batch" normalises before every activation, and convolutions have no bias; or "none".
+      initializer: "suo_delta" (shaped networks) or "he_normal".
+      stem: "imagenet" (7x7 stride 2, max-pool) or "cifar" (3x3, for images of 8 to 64 pixels).
+      width: multiplies every channel count.
+    """
+
+    depth: int
+    shortcut_weight: float | None = 0.0
+    norm: Literal["none", "batch"] = "none"
+    initializer: str = "suo_delta"
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    width: float = 1.0
+
+    def checks(self) -> Iterator[tuple[bool, str]]:
+        """Those of all networks, and of depth, initialiser, stem, norm, weight and width."""
+        yield self.one_of("depth", BLOCKS_PER_STAGE)
+        yield self.one_of("initializer", INITIALIZERS)
+        yield self.one_of("stem", _STEM_STRIDE)
+        yield self.one_of("norm", ("none", "batch"))
+        yield from super().checks()
+        weight = self.shortcut_weight
+        yield weight is None or 0 <= weight < 1, f"shortcut_weight={weight}; give [0, 1) or None"
+        yield self.width > 0, f"width={self.width}; give a positive factor"
+
+    @property
+    def bottleneck(self) -> bool:
+        """Whether a block is 1x1, 3x3, 1x1 (inner width a quarter) rather than 3x3, 3x3."""
+        return self.depth not in _BASIC_DEPTHS
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images the stem is meant for, in pixels; any other size works too."""
+        return 224 if self.stem == "imagenet" else 32
+
+    @property
+    def stem_channels(self) -> int:
+        """Channels of the stem's output."""
+        return self._scaled(_BASE_CHANNELS)
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
+        """Channels of the four stages' outputs."""
+        expansion = 4 if self.bottleneck else 1
+        return tuple(self._scaled(_BASE_CHANNELS * expansion * 2**i) for i in range(4))
+
+    def has_projection(self, stage: int, block: int) -> bool:
+        """Whether the shortcut of a block changes channels or resolution."""
+        changes = block == 0 and (stage > 0 or self.bottleneck)
+        return self.shortcut_weight != 0 and changes
+
+    def _scaled(self, channels: int) -> int:
+        return max(4, round(channels * self.width))
 
 
 class Block(nnx.Module):
@@ -31,21 +112,20 @@ class Block(nnx.Module):
         self, config: ResNetConfig, activation: ShapedActivation, inputs: int, outputs: int,
         stride: int, projects: bool, *, rngs: nnx.Rngs,
     ):  # fmt: skip
-        def conv(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> Conv:
-            return _conv(config, inputs, outputs, kernel_size, stride, rngs)
-
+        conv = functools.partial(_conv, config, rngs=rngs)
         inner = outputs // 4 if config.bottleneck else outputs
-        self.norm1, self.norm2 = _norm(config, inputs, rngs), _norm(config, inner, rngs)
+        norm = functools.partial(normalization, config.norm, **config.dtypes, rngs=rngs)
+        self.norm1, self.norm2 = norm(inputs), norm(inner)
         if config.bottleneck:
-            self.norm3 = _norm(config, inner, rngs)
+            self.norm3 = norm(inner)
             self.conv1 = conv(inputs, inner, 1)
-            self.conv2 = conv(inner, inner, 3, stride)
+            self.conv2 = conv(inner, inner, 3, stride=stride)
             self.conv3 = conv(inner, outputs, 1)
         else:
-            self.conv1 = conv(inputs, outputs, 3, stride)
+            self.conv1 = conv(inputs, outputs, 3, stride=stride)
             self.conv2 = conv(outputs, outputs, 3)
         if projects:
-            self.projection = conv(inputs, outputs, 1, stride)
+            self.projection = conv(inputs, outputs, 1, stride=stride)
         self.activation = activation
         self.shortcut_weight = config.shortcut_weight
 
@@ -72,73 +152,75 @@ class Stage(nnx.Module):
     ):
         outputs = config.stage_channels[stage]
         inputs = config.stage_channels[stage - 1] if stage else config.stem_channels
-        projects = config.shortcut_weight != 0 and (stage > 0 or config.bottleneck)
         stride = 2 if stage else 1
+        projects = config.has_projection(stage, 0)
         first = Block(config, activation, inputs, outputs, stride, projects, rngs=rngs)
         others = [
             Block(config, activation, outputs, outputs, 1, False, rngs=rngs)
             for _ in range(BLOCKS_PER_STAGE[config.depth][stage] - 1)
         ]
         self.blocks = nnx.List([first, *others])
-        self.remat = config.remat
-        self.scan = config.scan
+        self.config = config
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, h, w, inputs] -> [batch, h / stride, w / stride, outputs]."""
-        scan = jax.default_backend() == "tpu" if self.scan is None else self.scan
-        first, *others = self.blocks
-        x = self._apply(first, x)
-        graphdefs, states = zip(*(nnx.split(block) for block in others), strict=True)
-        if not scan or len(set(graphdefs)) > 1:  # in training mode only some may measure batches
-            for block in others:
-                x = self._apply(block, x)
-            return x
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-        x, measured = jax.lax.scan(self._pure(graphdefs[0]), x, stacked)
-        for i, block in enumerate(others):
-            nnx.update(block, jax.tree.map(lambda leaf, i=i: leaf[i], measured))
-        return x
-
-    def _apply(self, block: Block, x: jax.Array) -> jax.Array:
-        graphdef, state = nnx.split(block)
-        x, measured = self._pure(graphdef)(x, state)
-        nnx.update(block, measured)
-        return x
-
-    def _pure(
-        self, graphdef: nnx.GraphDef
-    ) -> Callable[[jax.Array, nnx.State], tuple[jax.Array, nnx.State]]:
-        """A block as a function of its state: the output, and the statistics it measured."""
-
-        def run(x: jax.Array, state: nnx.State) -> tuple[jax.Array, nnx.State]:
-            block = nnx.merge(graphdef, state)
-            x = block(x)
-            return x, nnx.state(block, nnx.BatchStat if in_training(block) else nnx.Nothing())
-
-        return _REMAT[self.remat](run)
+        return run_blocks(self.blocks, x, self.config)
 
 
 class ResNet(Network):
     """Stem, four stages, normalisation (if any), activation, mean over locations, head."""
 
-    def __init__(self, config: ResNetConfig, activation: ShapedActivation, *, rngs: nnx.Rngs):
-        channels = config.in_channels + (config.input_norm == "per_location")
-        large = config.stem == "imagenet"
+    Config = ResNetConfig
+
+    def __init__(self, config: ResNetConfig, activations: Activations, *, rngs: nnx.Rngs):
         self.config = config
-        self.activation = activation
+        self.activations = activations
+        (self.activation,) = activations
+        channels = config.stage_channels[-1]
+        size, stride = (7, 2) if config.stem == "imagenet" else (3, 1)
         self.stem = _conv(
-            config, channels, config.stem_channels, 7 if large else 3, 2 if large else 1, rngs
+            config, self.input_channels, config.stem_channels, size, stride=stride, rngs=rngs
         )
-        self.stages = nnx.List([Stage(config, activation, i, rngs=rngs) for i in range(4)])
-        self.norm = _norm(config, config.stage_channels[-1], rngs)
-        self.head = Dense(
-            config.stage_channels[-1],
-            config.num_classes,
-            initializer=INITIALIZERS[config.initializer],
-            dtype=config.dtype,
-            param_dtype=config.param_dtype,
-            rngs=rngs,
+        self.stages = nnx.List([Stage(config, self.activation, i, rngs=rngs) for i in range(4)])
+        self.norm = normalization(config.norm, channels, **config.dtypes, rngs=rngs)
+        self.head = self.new_head(channels, INITIALIZERS[config.initializer], rngs=rngs)
+
+    @classmethod
+    def variants(cls) -> dict[str, Variant]:
+        """vanilla_ (shaped, or He's initial weights), rescaled_, and with BatchNorm."""
+        found = {}
+        for depth in BLOCKS_PER_STAGE:
+            vanilla = ResNetConfig(depth)
+            rescaled = ResNetConfig(depth, shortcut_weight=_RESCALED_SHORTCUT_WEIGHT)
+            for name, method in _METHODS.items():
+                found[f"vanilla_resnet{depth}_{name}"] = Variant(vanilla, (method,))
+                if depth not in _BASIC_DEPTHS:
+                    found[f"rescaled_resnet{depth}_{name}"] = Variant(rescaled, (method,))
+            # Unshaped: what a plain ReLU network with He's initial weights does at this depth.
+            he = dataclasses.replace(vanilla, initializer="he_normal")
+            found[f"vanilla_resnet{depth}_he_relu"] = Variant(he, activations=_HE_RELU)
+            batch_norm = dataclasses.replace(
+                he, shortcut_weight=None, norm="batch", input_norm="none"
+            )
+            found[f"resnet{depth}"] = Variant(batch_norm, activations=_HE_RELU)
+        return found
+
+    @property
+    def layout(self) -> Layout:
+        """Input, stem, every block, the last normalisation and activation, head."""
+        config = self.config
+        stem = [Layer("conv", "stem", stride=2 if config.stem == "imagenet" else 1)]
+        if config.stem == "imagenet":
+            stem.append(Layer("max_pool", kernel_size=3, stride=2))
+        blocks = (
+            Part("block", name, _block_layers(config, name, i, j))
+            for name, i, j in _block_names(config)
         )
+        pool = (*_normalised(config, "norm"), Layer("activation"), Layer("mean"))
+        return (
+            self.input_part, Part("stem", "stem", tuple(stem)), *blocks,
+            Part("pool", "norm", pool), self.head_part,
+        )  # fmt: skip
 
     def feature_maps(self, images: jax.Array) -> list[jax.Array]:
         """Outputs of the four stages, finest first, before the last activation."""
@@ -157,17 +239,15 @@ class ResNet(Network):
         """Outputs of the stem and of every block in order, before the next activation."""
         x = self._stem_output(images)
         outputs = {"stem": x}
-        for i, stage in enumerate(self.stages):
-            digits = len(str(len(stage.blocks) - 1))
-            for j, block in enumerate(stage.blocks):
-                x = block(x)
-                outputs[f"stages.{i}.blocks.{j:0{digits}}"] = x
+        for name, i, j in _block_names(self.config):
+            x = self.stages[i].blocks[j](x)
+            outputs[name] = x
         return outputs
 
     @property
     def feature_info(self) -> tuple[FeatureInfo, ...]:
         """Name, channels and stride of each stage."""
-        stride = STEM_STRIDE[self.config.stem]
+        stride = _STEM_STRIDE[self.config.stem]
         return tuple(
             FeatureInfo(f"stages.{i}", channels, stride * 2**i)
             for i, channels in enumerate(self.config.stage_channels)
@@ -178,39 +258,41 @@ class ResNet(Network):
         return max_pool(x) if self.config.stem == "imagenet" else x
 
 
-def _conv(
-    config: ResNetConfig, inputs: int, outputs: int, kernel_size: int, stride: int, rngs: nnx.Rngs
-) -> Conv:
+def _block_names(config: ResNetConfig) -> Iterator[tuple[str, int, int]]:
+    """Name, stage and number of every block; names as `split` writes them."""
+    for i, count in enumerate(BLOCKS_PER_STAGE[config.depth]):
+        digits = len(str(count - 1))
+        for j in range(count):
+            yield f"stages.{i}.blocks.{j:0{digits}}", i, j
+
+
+def _block_layers(
+    config: ResNetConfig, name: str, stage: int, block: int
+) -> tuple[Layer | Sum, ...]:
+    stride = 2 if stage and block == 0 else 1
+    strides = (1, stride, 1) if config.bottleneck else (stride, 1)
+    layers: list[Layer] = []
+    for number, step in enumerate(strides, 1):
+        layers += [*_normalised(config, f"{name}.norm{number}"), Layer("activation")]
+        layers.append(Layer("conv", f"{name}.conv{number}", stride=step))
+    weight = config.shortcut_weight
+    if weight == 0:
+        return tuple(layers)
+    weights = (1.0, 1.0) if weight is None else ((1 - weight**2) ** 0.5, weight)
+    if not config.has_projection(stage, block):
+        return (Sum((tuple(layers), ()), weights),)
+    shared = layers.index(Layer("activation")) + 1
+    projection = Layer("conv", f"{name}.projection", stride=stride)
+    return (*layers[:shared], Sum((tuple(layers[shared:]), (projection,)), weights))
+
+
+def _normalised(config: ResNetConfig, name: str) -> tuple[Layer, ...]:
+    return () if config.norm == "none" else (Layer("norm", name),)
+
+
+def _conv(config: ResNetConfig, *shape: int, rngs: nnx.Rngs, stride: int = 1) -> Conv:
+    """A convolution of `shape`: inputs, outputs, side of the kernel."""
+    bias, initializer = config.norm == "none", INITIALIZERS[config.initializer]
     return Conv(
-        inputs,
-        outputs,
-        kernel_size,
-        stride=stride,
-        use_bias=config.norm == "none",
-        initializer=INITIALIZERS[config.initializer],
-        dtype=config.dtype,
-        param_dtype=config.param_dtype,
-        rngs=rngs,
+        *shape, stride=stride, use_bias=bias, initializer=initializer, **config.dtypes, rngs=rngs
     )
-
-
-def _norm(config: ResNetConfig, channels: int, rngs: nnx.Rngs) -> Callable[[jax.Array], jax.Array]:
-    if config.norm == "none":
-        return _identity
-    return BatchNorm(channels, dtype=config.dtype, param_dtype=config.param_dtype, rngs=rngs)
-
-
-def _identity(x: jax.Array) -> jax.Array:
-    return x
-
-
-def _is_product(primitive: Primitive, *_: Any, **__: Any) -> bool:
-    return primitive.name in ("conv_general_dilated", "dot_general")
-
-
-# By name: how a block is wrapped so that its backward pass computes some values again.
-_REMAT: dict[str, Callable[[Any], Any]] = {
-    "none": lambda run: run,
-    "activations": functools.partial(jax.checkpoint, policy=_is_product),
-    "blocks": jax.checkpoint,
-}

@@ -12,7 +12,6 @@ from flax import linen, nnx
 
 from zoo.models.layers import scaled_uniform_orthogonal
 from zoo.models.marked import Solutions, applied, check_replaced, with_activations
-from zoo.models.network import Network
 from zoo.shaping import ACTIVATIONS, DKS, EOC, TAT, KernelGraph, NotShapableError, kernel_graph
 from zoo.shaping.roles import Role, RoleError, weight_roles
 from zoo.shaping.solved import solve_once
@@ -85,10 +84,7 @@ def shape(
     shaped = with_activations(module, solutions)
     closed = trace(shaped, example_shapes, dtype)
     check_replaced(closed.jaxpr, solutions)
-    shaped = _initialised(shaped, closed, len(example_shapes), seed)
-    if isinstance(shaped, Network):
-        shaped.shaping = method
-    return shaped
+    return _initialised(shaped, closed, len(example_shapes), seed)
 
 
 def reinitialise(module: Any, *example_shapes: tuple[int, ...], seed: int = 0) -> Any:

@@ -126,17 +126,18 @@ def plan(config: TrainConfig, topology: str, *, remat: Remat = "config") -> Plan
 
 
 def _with_remat(config: TrainConfig, remat: str) -> TrainConfig:
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, remat=remat))
+    return dataclasses.replace(config, model=config.model.with_options(remat=remat))
 
 
 def _compiled(config: TrainConfig, topology: Topology) -> Plan:
     classes = config.model.num_classes
     if classes is None:
         raise PlanError("model.num_classes is None; give it, since a plan opens no data")
-    scan = topology.kind != "cpu" if config.model.scan is None else config.model.scan
+    scan = config.model.options["scan"]
+    scan = topology.kind != "cpu" if scan is None else scan
     mesh_config = dataclasses.replace(config.mesh, devices=None)
     config = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, scan=scan), mesh=mesh_config
+        config, model=config.model.with_options(scan=scan), mesh=mesh_config
     )
     mesh = make_mesh(mesh_config, topology.devices)
     shares = mesh.shape["data"] * config.optimizer.accumulate_steps
@@ -209,8 +210,8 @@ def _priced(
         native=topology.native,
         batch_size=config.data.batch_size,
         chip_batch=local,
-        remat=config.model.remat,
-        scan=bool(config.model.scan),
+        remat=config.model.options["remat"],
+        scan=bool(config.model.options["scan"]),
         compiler=topology.compiler,
         memory=memory,
         capacity=capacity,

@@ -1,63 +1,33 @@
 """A pretrained network for other classes, image channels or image sizes than it was trained on."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import numpy as np
 
+from zoo.classifier import Classifier, LoadReport
 from zoo.data import Preprocessing
-from zoo.models import Network, Params, create_model, merge, overrides_of, split
+from zoo.models import Layout, Params, merge, parameters_of, split
 from zoo.pretrained.channels import change_channels
-
-_HEAD = "head."
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadReport:
-    """What a network has from its weights, and what not.
-
-    Attributes:
-      source: id of the weight, or the architecture.
-      kept: parameters as they were.
-      adapted: parameters computed from those of the weight.
-      new: parameters newly initialised, to be trained before evaluation.
-      changes: further differences from the weight, each a clause.
-    """
-
-    source: str
-    kept: tuple[str, ...]
-    new: tuple[str, ...] = ()
-    adapted: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        clauses = [f"{len(self.kept)} parameters kept", *self.changes]
-        if self.adapted:
-            clauses.append(f"adapted: {', '.join(self.adapted)}")
-        if self.new:
-            names = ", ".join(self.new)
-            clauses.append(f"newly initialised, to be trained before evaluation: {names}")
-        return f"{self.source}: {'; '.join(clauses)}"
 
 
 def adapt(
-    model: Network,
+    model: Classifier,
     *,
     num_classes: int | None = None,
     in_channels: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     seed: int = 0,
-) -> Network:
-    """The network for other classes or images; `load_report` of the result says what differs.
+) -> Classifier:
+    """The model for other classes or images; its `provenance.report` says what differs.
 
-    The activation stays, `manifest` is still the weight's: the accuracy it tells was measured on
+    The activation stays, the manifest is still the weight's: the accuracy it tells was measured on
     the images of the weight, for others it has to be measured anew. None keeps what there is.
 
     Args:
-      model: with `preprocess` set.
-      num_classes: a new head; `classes` become empty.
+      model: what is adapted; it stays as it is.
+      num_classes: a new head; `classes` become empty. 0 leaves the head out.
       in_channels: the first convolution and the normalisation of `preprocess` are adapted as
         `zoo.pretrained.channels` says; for other than 1 or 3, images are arrays, not files.
       image_size: side or (height, width) in pixels to which `preprocess` brings images.
@@ -67,30 +37,34 @@ def adapt(
       ValueError: for numbers that no network has, and images smaller than it reduces them by.
     """
     transform = _resized(model, image_size)
-    wanted = {"num_classes": num_classes, "in_channels": in_channels}
+    wanted: dict[str, Any] = {"num_classes": num_classes, "in_channels": in_channels}
     overrides = {k: v for k, v in wanted.items() if v not in (None, getattr(model.config, k))}
     if not overrides and transform == model.preprocess:
         return model
-    options = {**overrides_of(model), **overrides, "activation": model.activation}
-    build = functools.partial(create_model, model.arch, **options)
-    graphdef, names = split(build(abstract=True))
-    params, adapted = dict(split(model)[1]), {}
+    abstract = model.fresh(abstract=True, **overrides)
+    graphdef, names = split(abstract)
+    params, adapted, new = dict(model.split()[1]), {}, {}
     if "in_channels" in overrides:
         adapted, transform = _adapted(params, names, transform, model)
-    new = _fresh_head(build, seed) if "num_classes" in overrides else {}
-    result = merge(graphdef, {name: {**params, **adapted, **new}[name] for name in names})
-    result.preprocess, result.manifest = transform, model.manifest
-    result.classes = () if new else model.classes
-    result.load_report = _report(model, names, adapted, new, _changes(model.preprocess, transform))
-    return result
+    if "num_classes" in overrides:
+        new = _fresh_head(model, abstract.layout, overrides, seed)
+    network = merge(graphdef, {name: {**params, **adapted, **new}[name] for name in names})
+    report = _report(model, names, adapted, new, _changes(model.preprocess, transform))
+    return dataclasses.replace(
+        model,
+        network=network,
+        preprocess=transform,
+        classes=() if "num_classes" in overrides else model.classes,
+        provenance=dataclasses.replace(model.provenance, report=report),
+    )
 
 
 def _report(
-    model: Network, names: Params, adapted: Params, new: Params, changes: list[str]
+    model: Classifier, names: Params, adapted: Params, new: Params, changes: list[str]
 ) -> LoadReport:
     """What differs from the weight, also by what `model` was adapted to before."""
-    source = model.manifest.id if model.manifest else model.arch
-    before = model.load_report or LoadReport(source, ())
+    source = model.provenance.name
+    before = model.provenance.report or LoadReport(source, ())
     fresh = {*before.new, *new}
     changed = {*before.adapted, *adapted} - fresh
     return LoadReport(
@@ -102,30 +76,29 @@ def _report(
     )
 
 
-def _resized(model: Network, size: int | tuple[int, int] | None) -> Preprocessing:
-    if model.preprocess is None:
-        raise ValueError("the network has no preprocessing; load it with load_pretrained")
+def _resized(model: Classifier, size: int | tuple[int, int] | None) -> Preprocessing:
     if size is None:
         return model.preprocess
     sides = (size, size) if isinstance(size, int) else tuple(size)
     transform = dataclasses.replace(model.preprocess, image_size=sides)
-    least = model.feature_info[-1].stride
+    least = model.network.feature_info[-1].stride
     if min(sides) < least:
         raise ValueError(
             f"image size {' x '.join(map(str, sides))} is smaller than {least} pixels, by which "
-            f"{model.arch} reduces images; give at least {least} x {least}"
+            f"{model.provenance.name} reduces images; give at least {least} x {least}"
         )
     return transform
 
 
 def _adapted(
-    params: Params, names: Params, transform: Preprocessing, model: Network
+    params: Params, names: Params, transform: Preprocessing, model: Classifier
 ) -> tuple[dict[str, Any], Preprocessing]:
     """The first convolution, which alone sees the channels, and the preprocessing it needs."""
+    heads = parameters_of(model.network.layout, names, "head")
     (name,) = (
         name
         for name, leaf in names.items()
-        if not name.startswith(_HEAD) and leaf.shape != params[name].shape
+        if name not in heads and leaf.shape != params[name].shape
     )
     per_location = model.config.input_norm == "per_location"
     channels = names[name].shape[-2] - per_location
@@ -136,10 +109,10 @@ def _adapted(
     return {name: jax.numpy.asarray(kernel)}, adapted
 
 
-def _fresh_head(build: Any, seed: int) -> Params:
+def _fresh_head(model: Classifier, layout: Layout, overrides: dict[str, Any], seed: int) -> Params:
     def head() -> Params:
-        params = split(build(seed=seed))[1]
-        return {name: params[name] for name in params if name.startswith(_HEAD)}
+        params = split(model.fresh(seed=seed, **overrides))[1]
+        return {name: params[name] for name in parameters_of(layout, params, "head")}
 
     # Under jit the compiler drops the initial weights of all other layers.
     return jax.jit(head)()

@@ -3,6 +3,7 @@
 Nothing is solved: the activation's constants come with the weights.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any, Literal
 import jax
 
 from zoo.checkpoint import load_single_file, load_weights, read_checkpoint, read_record
+from zoo.classifier import Classifier, Provenance
 from zoo.complexity import count_params
 from zoo.data import Preprocessing
-from zoo.models import Network, Params, create_model, merge, split
+from zoo.models import Params, Solved, create_model, merge, split
 from zoo.pretrained.adapting import adapt
 from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest
 from zoo.pretrained.single_file import manifest_of_file
@@ -24,11 +26,11 @@ from zoo.pretrained.sources import (
     single_file,
 )
 from zoo.pretrained.strict_json import ManifestError
-from zoo.shaping import ShapedActivation
 
 _log = logging.getLogger("zoo.pretrained")
 MODEL_RECORD = "model"
-_MODEL_FIELDS = ("arch", "overrides", "activation", "preprocess", "classes")
+_RUN_FIELDS = ("arch", "overrides", "preprocess", "classes")
+_MODEL_FIELDS = (*_RUN_FIELDS, "activation", "shaping")
 
 
 def load_pretrained(
@@ -39,8 +41,8 @@ def load_pretrained(
     image_size: int | tuple[int, int] | None = None,
     step: int | Literal["best"] | None = None,
     seed: int = 0,
-) -> Network:
-    """A model with trained weights, its `preprocess`, `classes` and (if published) `manifest`.
+) -> Classifier:
+    """A model with trained weights, its preprocessing, classes and provenance.
 
       model = load_pretrained("vanilla_resnet50_tat_lrelu.digits")
       logits = model(model.preprocess("three.png"))
@@ -53,7 +55,7 @@ def load_pretrained(
         machine is downloaded into the cache, and no connection is opened for what is.
       num_classes, in_channels, image_size: where they differ from the weight's, the network is
         adapted (`adapt`), and a line of the log says what was kept, adapted and newly initialised;
-        `evaluate` refuses a network with a new head until its `classes` are set.
+        `evaluate` refuses a model with a new head until it has `classes`.
       step: of a training run: a number, "best", or None for the one that `checkpoint.served` of
         its configuration names, the newest unless it says "best".
       seed: of a new head.
@@ -78,11 +80,28 @@ def load_pretrained(
         model, num_classes=num_classes, in_channels=in_channels, image_size=image_size, seed=seed
     )
     if adapted is not model:
-        _log.warning("%s", adapted.load_report)
+        _log.warning("%s", adapted.provenance.report)
     return adapted
 
 
-def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
+def as_classifier(model: Classifier | str | Path) -> Classifier:
+    """`model` as it is, or what `load_pretrained` gives for it.
+
+    Raises:
+      TypeError: for a network without preprocessing; says how to add it.
+      ValueError: as `load_pretrained`.
+    """
+    if isinstance(model, Classifier):
+        return model
+    if isinstance(model, str | Path):
+        return load_pretrained(model)
+    raise TypeError(
+        f"a {type(model).__name__} does not say how images are brought to it; give "
+        "zoo.Classifier(network, preprocess, classes), an id or a path"
+    )
+
+
+def load_run(run: Path, step: int | Literal["best"] | None = None) -> Classifier:
     """The model of a training run: its averaged weights where there are any, else its weights.
 
     Raises:
@@ -94,13 +113,13 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Network:
     restored = read_checkpoint(run, _nested_abstract(parameters), step)
     where = f"step {restored.step} of {run}"
     about = restored.record.get(MODEL_RECORD)
-    if not isinstance(about, dict) or not set(_MODEL_FIELDS) <= set(about):
+    if not isinstance(about, dict) or not set(_RUN_FIELDS) <= set(about):
         raise ManifestError(f"{where} does not say which model it holds; train it again")
     params = restored.state.get("ema") or restored.state["params"]
     return _build(where, about, lambda abstract: params)
 
 
-def load_file(path: Path) -> Network:
+def load_file(path: Path) -> Classifier:
     """The model in one safetensors file of `zoo export`.
 
     Raises:
@@ -130,7 +149,7 @@ def _run_folder(text: str) -> Path | None:
     return path
 
 
-def _load_published(text: str) -> Network:
+def _load_published(text: str) -> Classifier:
     folder, manifest = locate(text)
     single = folder / SINGLE_FILE
 
@@ -143,33 +162,37 @@ def _load_published(text: str) -> Network:
     return _described(folder, manifest, read)
 
 
-def _described(where: Path, manifest: Manifest, read: Callable[[Any], Params]) -> Network:
+def _described(where: Path, manifest: Manifest, read: Callable[[Any], Params]) -> Classifier:
     about = {name: getattr(manifest, name) for name in _MODEL_FIELDS}
     model = _build(str(where), about, read)
     _check(model, manifest, where)
-    model.manifest = manifest
-    return model
+    provenance = dataclasses.replace(model.provenance, manifest=manifest)
+    return dataclasses.replace(model, provenance=provenance)
 
 
-def _build(where: str, about: Mapping[str, Any], read_params: Callable[[Any], Params]) -> Network:
+def _build(
+    where: str, about: Mapping[str, Any], read_params: Callable[[Any], Params]
+) -> Classifier:
     """Everything by name from our own registries; the text decides nothing else."""
     reserved = {"shaping", "seed"} & set(about["overrides"])
     if reserved:
         raise ManifestError(f"{where}: {', '.join(sorted(reserved))} cannot be an override")
     try:
-        solved = ShapedActivation(**about["activation"])
+        solved = Solved.from_json(about)
         transform = Preprocessing.from_dict(about["preprocess"])
-        model = create_model(about["arch"], **about["overrides"], activation=solved, abstract=True)
+        model = create_model(
+            about["arch"], **about["overrides"], activation=solved.activations, abstract=True
+        )
     except (ValueError, TypeError) as error:
         raise ManifestError(f"{where} describes no model of this version: {error}") from error
     graphdef, abstract = split(model)
-    model = merge(graphdef, read_params(abstract))
-    model.preprocess, model.classes = transform, tuple(about["classes"])
-    return model
+    network = merge(graphdef, read_params(abstract))
+    provenance = Provenance(about["arch"], solved.shaping)
+    return Classifier(network, transform, tuple(about["classes"]), provenance)
 
 
-def _check(model: Network, manifest: Manifest, folder: Path) -> None:
-    count = count_params(model)
+def _check(model: Classifier, manifest: Manifest, folder: Path) -> None:
+    count = count_params(model.network)
     if count != manifest.params:
         raise ManifestError(f"{folder}: {count} parameters, the manifest says {manifest.params}")
     if len(manifest.classes) != model.config.num_classes:

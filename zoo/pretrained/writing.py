@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import file_digests, save_weights
+from zoo.classifier import Classifier
 from zoo.complexity import count_macs, count_params
-from zoo.models import Network, Params, graph_of, overrides_of, split
+from zoo.models import Network, Params, Shaping, changed_options, graph_of
 from zoo.pretrained.index import digest_of
 from zoo.pretrained.manifest import CARD, MANIFEST, WEIGHTS, Manifest, read_manifest
 from zoo.pretrained.schema import FORMAT_VERSION, is_id
+from zoo.shaping import method_to_json
 
 DISTRIBUTIONS = (
     "flax-vanilla-zoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow",
@@ -24,7 +26,7 @@ DISTRIBUTIONS = (
 
 def write_pretrained(
     folder: str | Path,
-    model: Network,
+    model: Classifier,
     params: Params | None = None,
     *,
     metrics: Mapping[str, Mapping[str, Any]],
@@ -39,7 +41,7 @@ def write_pretrained(
 
     Args:
       folder: must not exist; its name is the id.
-      model: a network with `preprocess` and `classes` set.
+      model: with `classes`, and of an architecture that has an id.
       params: its parameters; None takes those in `model`.
       metrics: data set -> top1, top5, loss, n, correct1, correct5, and how they were measured.
       recipe: the whole training configuration.
@@ -50,20 +52,18 @@ def write_pretrained(
       created: time of writing, ISO 8601; None is now.
 
     Raises:
-      ValueError: if `folder` exists, its name is no id, or the model lacks preprocessing or
-        classes.
+      ValueError: if `folder` exists, its name is no id, or the model lacks classes or an id.
     """
     folder = Path(folder).expanduser().absolute()
     if folder.exists():
         raise ValueError(f"{folder} exists; a tag is never reused, choose another")
     if not is_id(folder.name) or "." not in folder.name:
         raise ValueError(f"{folder.name!r} is no id; name the folder arch.tag")
-    if model.preprocess is None or not model.classes:
-        raise ValueError("set model.preprocess and model.classes: a weight is useless without")
+    _require_described(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as work:
         whole = Path(work) / "whole"
-        save_weights(whole / WEIGHTS, split(model)[1] if params is None else params)
+        save_weights(whole / WEIGHTS, model.split()[1] if params is None else params)
         manifest = Manifest(
             id=folder.name,
             **describe(model),
@@ -87,22 +87,22 @@ def write_pretrained(
     return manifest
 
 
-def record_of(model: Network, tag: str = "unpublished") -> dict[str, Any]:
+def record_of(model: Classifier, tag: str = "unpublished") -> dict[str, Any]:
     """What a file with the weights of `model` says about them: a manifest without its `files`.
 
     Of a published weight that is its own manifest; of other networks, also of adapted ones, what
     follows from the model, no metrics, and that licence and terms are unknown.
 
     Raises:
-      ValueError: if the model lacks preprocessing or classes.
+      ValueError: if the model lacks classes or an id of its architecture.
     """
-    if model.manifest is not None and model.load_report is None:
-        return model.manifest.without_files()
-    if model.preprocess is None or not model.classes:
-        raise ValueError("set model.preprocess and model.classes: a weight is useless without")
+    manifest = model.provenance.manifest
+    if manifest is not None and model.provenance.report is None:
+        return manifest.without_files()
+    _require_described(model)
     return {
         **describe(model),
-        "id": f"{model.arch}.{tag}",
+        "id": f"{model.provenance.arch}.{tag}",
         "metrics": {},
         "recipe": {},
         "licence": "unknown",
@@ -125,38 +125,44 @@ def rewrite_card(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_bytes(changed.to_json().encode())
 
 
-def describe(model: Network) -> dict[str, Any]:
+def describe(model: Classifier) -> dict[str, Any]:
     """The fields of a manifest that follow from the model alone."""
-    channels = model.config.in_channels
-    size = (*model.preprocess.image_size, channels)
+    network, provenance = model.network, model.provenance
+    size = (*model.preprocess.image_size, network.config.in_channels)
     return {
         "format_version": FORMAT_VERSION,
-        "arch": model.arch,
-        "overrides": overrides_of(model),
-        "activation": dataclasses.asdict(model.activation),
-        "shaping": shaping_record(model),
+        "arch": provenance.arch,
+        "overrides": changed_options(network.config, provenance.arch),
+        "activation": dataclasses.asdict(network.activations[0]),
+        "shaping": shaping_record(network, provenance.shaping),
         "preprocess": _plain(dataclasses.asdict(model.preprocess)),
         "classes": tuple(model.classes),
         "input_size": size,
-        "params": count_params(model),
-        "macs": count_macs(model, size),
+        "params": count_params(network),
+        "macs": count_macs(network, size),
     }
 
 
-def shaping_record(model: Network) -> dict[str, Any] | None:
+def shaping_record(network: Network, methods: tuple[Shaping, ...]) -> dict[str, Any] | None:
     """How the activation was solved, and the graph it was solved for; None without shaping."""
-    method = model.shaping
-    if method is None:
+    if not methods:
         return None
-    graph = graph_of(model)
+    (method,) = methods
+    graph = graph_of(network)
     return {
-        "method": type(method).__name__,
-        "activation": method.activation,
-        "targets": dict(method.targets),
-        "solved": dataclasses.asdict(model.activation),
+        **method_to_json(method),
+        "solved": dataclasses.asdict(network.activations[0]),
         "nonlinear_depth": graph.nonlinear_depth,
         "graph_hash": graph.hash,
     }
+
+
+def _require_described(model: Classifier) -> None:
+    if not model.classes or not model.provenance.arch:
+        raise ValueError(
+            "a weight needs the names of its classes and an architecture with an id; give "
+            "Classifier(..., classes=..., provenance=Provenance(arch=...))"
+        )
 
 
 def library_versions() -> dict[str, str]:

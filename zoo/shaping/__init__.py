@@ -14,7 +14,7 @@ from zoo.shaping.kernel_maps import (
     q_map,
     q_slope,
 )
-from zoo.shaping.methods import DKS, EOC, TAT
+from zoo.shaping.methods import DKS, EOC, TAT, method_from_json, method_to_json
 from zoo.shaping.pointwise import UnknownActivationError
 from zoo.shaping.propagation import Kernels, propagate
 from zoo.shaping.refusals import NotShapableError
@@ -38,6 +38,8 @@ __all__ = [
     "c_slope",
     "kernel_graph",
     "leaky_relu_c_map",
+    "method_from_json",
+    "method_to_json",
     "propagate",
     "q_map",
     "q_slope",

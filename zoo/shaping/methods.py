@@ -6,6 +6,8 @@ target into a condition on one layer (`targets`) and that into constants (`solve
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from zoo.shaping.activation import ShapedActivation
 from zoo.shaping.graph import KernelGraph, Subnetworks
@@ -223,6 +225,31 @@ class EOC:
         check_shapable(_as_graph(graph))
         del subnetworks
         return ShapedActivation(self.activation, output_scale=math.sqrt(2))
+
+
+def method_to_json(method: DKS | TAT | EOC) -> dict[str, Any]:
+    """Name of the method, activation and targets; `method_from_json` is the inverse."""
+    return {
+        "method": type(method).__name__,
+        "activation": method.activation,
+        "targets": dict(method.targets),
+    }
+
+
+def method_from_json(record: Mapping[str, Any]) -> DKS | TAT | EOC:
+    """The method of which {"method", "activation", "targets"} is the record.
+
+    Raises:
+      ValueError: for an unknown method, or targets that it does not have.
+    """
+    methods = {kind.__name__: kind for kind in (DKS, TAT, EOC)}
+    if record.get("method") not in methods:
+        known = ", ".join(methods)
+        raise ValueError(f"unknown shaping method {record.get('method')!r}; allowed: {known}")
+    try:
+        return methods[record["method"]](record["activation"], **record["targets"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no record of a {record['method']} method: {error}") from None
 
 
 def _as_graph(graph: KernelGraph | int) -> KernelGraph:

@@ -8,7 +8,6 @@ from zoo.training.config import (
     EvalConfig,
     LogConfig,
     MeshConfig,
-    ModelConfig,
     RegularizationConfig,
     TrainConfig,
 )
@@ -17,6 +16,7 @@ from zoo.training.decode import ConfigError
 from zoo.training.diagnosis import NonFiniteError, OutOfMemoryError
 from zoo.training.folder import ResumeError, read_metrics
 from zoo.training.loop import FitResult, fit
+from zoo.training.model_config import ModelConfig
 from zoo.training.optimizer import decay_mask, layer_multipliers, make_optimizer
 from zoo.training.optimizer_config import KfacConfig, OptimizerConfig, ScheduleConfig
 from zoo.training.run import Run, prepare

@@ -9,39 +9,11 @@ from typing import Any
 
 from zoo.data import Augmentation, Preprocessing
 from zoo.training.decode import decode_dataclass
+from zoo.training.model_config import ModelConfig
 from zoo.training.optimizer_config import OptimizerConfig, ScheduleConfig
 
 DIGITS_PREPROCESSING = Preprocessing((8, 8), mean=(0.305,), std=(0.376,), channels=1)
 """8 x 8 grey pixels, normalised by the mean and standard deviation of the training digits."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Arguments of `zoo.create_model`.
-
-    Attributes:
-      arch: model id, one of `zoo.list_models()`.
-      num_classes: None takes the number of classes of the training data.
-      stem: "imagenet" or "cifar" (small images).
-      width: multiplies every channel count.
-      dtype: of the computation; the loss is always float32.
-      param_dtype: of the weights.
-      dropout_rate: before the head.
-      remat: what the backward pass computes again: "none", "activations" or "blocks".
-      scan: run equal blocks as one scanned block; None decides by backend.
-      input_norm: "per_location" or "none"; None is the model's own.
-    """
-
-    arch: str = "vanilla_resnet50_tat_lrelu"
-    num_classes: int | None = None
-    stem: str = "imagenet"
-    width: float = 1.0
-    dtype: str = "float32"
-    param_dtype: str = "float32"
-    dropout_rate: float = 0.0
-    remat: str = "none"
-    scan: bool | None = None
-    input_norm: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,14 +181,14 @@ class TrainConfig:
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
         """Rebuilds a configuration; fields left out take their defaults.
 
-        `model.remat` may be a truth value, as runs recorded it when it knew blocks only.
+        `model.remat` may be a truth value, as runs recorded it when it knew blocks only, and
+        `model.input_norm` null, when that stood for the id's own.
 
         Raises:
           ConfigError: naming every unknown field and every value of a wrong type.
         """
-        model = values.get("model")
-        if isinstance(model, dict) and isinstance(model.get("remat"), bool):
-            values = {**values, "model": {**model, "remat": ("none", "blocks")[model["remat"]]}}
+        if isinstance(model := values.get("model"), dict):
+            values = {**values, "model": _updated(model)}
         return decode_dataclass(cls, values)
 
     def total_steps(self, num_examples: int) -> int:
@@ -224,6 +196,16 @@ class TrainConfig:
         if self.steps is not None:
             return self.steps
         return math.ceil((self.epochs or 0) * num_examples / self.data.batch_size)
+
+
+def _updated(model: dict[str, Any]) -> dict[str, Any]:
+    """The options of a model as they are written today."""
+    model = dict(model)
+    if isinstance(model.get("remat"), bool):
+        model["remat"] = ("none", "blocks")[model["remat"]]
+    if model.get("input_norm", "") is None:
+        del model["input_norm"]
+    return model
 
 
 def _plain(value: Any) -> Any:

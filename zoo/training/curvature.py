@@ -6,6 +6,7 @@ makes of them is in `kfac.py`.
 
 import dataclasses
 import functools
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +26,7 @@ Curvature = dict[str, Factors]
 """Factors by block."""
 
 _KERNEL = ".kernel"
+_LAST_NUMBER = re.compile(r"(.*\.)(\d+)(\..*)")  # an index of a list; greedy, so the last one
 _Window = tuple[int, int, bool]
 
 
@@ -98,7 +100,7 @@ def check_layers(model: Network, params: Mapping[str, Any]) -> None:
     remedy = "take optimizer.name='sgd', 'adamw', 'lamb' or 'muon'"
     if measured := sorted(statistics_of(model)):
         raise ConfigError(
-            f"optimizer.name='kfac' needs examples that do not depend on each other, {model.arch} "
+            "optimizer.name='kfac' needs examples that do not depend on each other, this network "
             f"normalises by the batch ({measured[0].rpartition('.')[0]}); {remedy}"
         )
     for block in fisher_blocks(params):
@@ -111,15 +113,14 @@ def check_layers(model: Network, params: Mapping[str, Any]) -> None:
 
 
 def describe_blocks(blocks: tuple[Block, ...]) -> str:
-    """Which parameters are in which block, like layers of a stage on one line."""
+    """Which parameters are in which block; layers that differ by their last number on one line."""
     groups: dict[tuple[str, str, tuple[int, ...]], list[str]] = defaultdict(list)
     for block in blocks:
-        stage, separator, rest = block.name.partition(".blocks.")
-        number, _, layer = rest.partition(".")
+        numbered = _LAST_NUMBER.fullmatch(block.name)
         members = ", ".join(name.rpartition(".")[2] for name in block.parameters)
         kind = "diagonal" if block.is_diagonal else f"{members}: factors"
-        pattern = f"{stage}.blocks.*.{layer}" if separator else block.name
-        groups[pattern, kind, block.sizes].append(number)
+        pattern = f"{numbered[1]}*{numbered[3]}" if numbered else block.name
+        groups[pattern, kind, block.sizes].append(numbered[2] if numbered else "")
     lines = [f"K-FAC: {len(blocks)} blocks of the Fisher matrix"]
     for (pattern, kind, sizes), numbers in groups.items():
         where = pattern.replace("*", numbers[0] if len(numbers) == 1 else _span(numbers))

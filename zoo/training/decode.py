@@ -40,6 +40,12 @@ def _dataclass(kind: Any, values: Any, path: str, mistakes: list[str]) -> Any:
     if not isinstance(values, Mapping):
         mistakes.append(f"{path or 'configuration'}: {values!r} given, an object expected")
         return None
+    if hasattr(kind, "kind_for"):  # the fields depend on the values
+        try:
+            kind = kind.kind_for(values)
+        except ValueError as error:
+            mistakes.append(f"{path.removesuffix('.')}: {error}")
+            return None
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     arguments = {}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from zoo.models import merge
+from zoo.models import merge, part_index
 from zoo.training.config import TrainConfig
 from zoo.training.step import Batch, TrainState, TrainStep
 
@@ -44,10 +44,10 @@ def memory_advice(config: TrainConfig) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        parts = config.optimizer.accumulate_steps
+        parts, dtype = config.optimizer.accumulate_steps, config.model.options["dtype"]
         raise OutOfMemoryError(
             f"out of device memory with data.batch_size={config.data.batch_size} in {parts} "
-            f"part{'s' if parts > 1 else ''} and model.dtype={config.model.dtype}; set "
+            f"part{'s' if parts > 1 else ''} and model.dtype={dtype}; set "
             f"optimizer.accumulate_steps={2 * parts}, model.remat=blocks or model.dtype=bfloat16"
         ) from error
 
@@ -64,8 +64,11 @@ def non_finite_error(
       examples: numbers of the batch's examples in the training data.
     """
     bad, maps = jax.device_get(jax.jit(_causes, static_argnums=0)(train_step, state, batch))
-    names = sorted((name for name, is_bad in bad.items() if is_bad), key=_forward_order)
     model = merge(train_step.graphdef, state.params)
+    names = sorted(
+        (name for name, is_bad in bad.items() if is_bad),
+        key=lambda name: (part_index(model.layout, name), name),
+    )
     stages = [info.name for info, is_bad in zip(model.feature_info, maps, strict=True) if is_bad]
     step, rate = int(state.step), float(train_step.schedule(state.step))
     layer = names[0] if names else "the sum of all norms"
@@ -94,8 +97,3 @@ def _causes(
 
 def _is_bad(x: jax.Array) -> jax.Array:
     return ~jnp.all(jnp.isfinite(x))
-
-
-def _forward_order(name: str) -> tuple[int, str]:
-    first, last = name.startswith("stem"), name.startswith("head")
-    return (0 if first else 2 if last else 1, name)

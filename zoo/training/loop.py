@@ -8,11 +8,11 @@ from typing import Literal
 import jax
 
 from zoo.checkpoint import RunCheckpoints, read_record
+from zoo.classifier import Classifier
 from zoo.evaluation import evaluate_params
-from zoo.models import Network, Params
+from zoo.models import Params, Solved
 from zoo.processes.agreement import require_same
 from zoo.processes.watchdog import Watchdog, watchdog
-from zoo.shaping import ShapedActivation
 from zoo.training.budget import TimeBudget
 from zoo.training.config import TrainConfig
 from zoo.training.curvature import describe_blocks, fisher_blocks
@@ -45,7 +45,7 @@ class FitResult:
     Attributes:
       state: the last training state.
       metrics: of the last evaluation: top1, top5, loss, n; empty before the first.
-      model: the network with the averaged weights where there are any, else the weights.
+      model: with the averaged weights where there are any, else the weights.
       step: number of updates.
       run_dir: where checkpoints and logs are.
       compile_seconds: what compiling the step took.
@@ -53,7 +53,7 @@ class FitResult:
 
     state: TrainState
     metrics: dict[str, float]
-    model: Network
+    model: Classifier
     step: int
     run_dir: Path
     compile_seconds: float
@@ -72,7 +72,7 @@ def fit(
     initial_params: Params | None = None,
     fresh: Sequence[str] = (),
     trainable: Callable[[str], bool] | None = None,
-    activation: ShapedActivation | None = None,
+    solved: Solved | None = None,
 ) -> FitResult:
     """Trains a network, going on from the newest intact checkpoint of `workdir` if there is one.
 
@@ -97,7 +97,7 @@ def fit(
       initial_params: parameters to start from, by name; a checkpoint in `workdir` goes before.
       fresh: regular expressions of parameters not taken from `initial_params`.
       trainable: of a parameter's name, whether it is trained; None takes `config.trainable`.
-      activation: already solved; None solves for the network.
+      solved: activations of before, and their methods; None solves for the network.
 
     Raises:
       ConfigError: with every mistake of the configuration.
@@ -119,8 +119,8 @@ def fit(
         if start is not None and not allow_config_change:
             check_config(run_dir, record, config)
         if "model" in record:
-            activation = ShapedActivation(**record["model"]["activation"])
-        run = prepare(config, activation=activation, trainable=trainable)
+            solved = Solved.from_json(record["model"])
+        run = prepare(config, solved=solved, trainable=trainable)
         require_same({"data": run.pipeline.fingerprint, "test data": len(run.eval_source)})
         if start is not None and not allow_data_change:
             check_data(run_dir, record, run.pipeline.fingerprint)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
-from zoo.models import Params
+from zoo.models import Layout, Params, distance_to_head
 from zoo.training.kfac import scale_by_kfac
 from zoo.training.optimizer_config import OptimizerConfig
 
@@ -21,10 +21,11 @@ _MUON_RMS = 0.2
 """Root mean square of an AdamW update; scaling Muon's to it lets both share one learning rate
 (arXiv 2502.16982, section 2.2)."""
 _EMA_WARMUP = 10
-_BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+(?=\.)")
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtraArgs:
+def make_optimizer(
+    config: OptimizerConfig, layout: Layout = ()
+) -> optax.GradientTransformationExtraArgs:
     """The update direction of `config` on a flat dict of parameters, for learning rate 1.
 
       update = -rate(step) * direction;  this transformation returns -direction
@@ -32,43 +33,40 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformationExtra
     Gradients are clipped to `clip_norm` first. Decay touches the parameters of `decay_mask`. At
     the end every layer's direction is scaled by its `layer_multipliers`. What `scale_by_kfac` takes
     besides may be given to all of them.
+
+    Args:
+      config: which optimiser, and its numbers.
+      layout: of the network, for `layer_decay`.
     """
     parts = [OPTIMIZERS[config.name](config)]
     if config.clip_norm is not None:
         parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
     if config.layer_decay != 1:
-        parts.append(_scale_by_layer(config.layer_decay))
+        parts.append(_scale_by_layer(layout, config.layer_decay))
     return optax.with_extra_args_support(parts[0] if len(parts) == 1 else optax.chain(*parts))
 
 
-def layer_multipliers(names: Iterable[str], decay: float) -> dict[str, float]:
+def layer_multipliers(layout: Layout, names: Iterable[str], decay: float) -> dict[str, float]:
     """Factor on the learning rate of each parameter: `decay` to the power of its distance.
 
       multiplier = decay^d,   d = number of blocks from the layer up to the head, itself counted
 
     So d is 0 for the head (and a last normalisation), 1 for the last block, and one more for the
-    stem than for the first block. Only the blocks among `names` count.
+    stem than for the first block.
 
     Args:
+      layout: of the network.
       names: of parameters, as `zoo.models.split` gives them.
       decay: in (0, 1].
 
     Source: Clark et al. 2020, ELECTRA, arXiv 2003.10555; Bao et al. 2021, BEiT, arXiv 2106.08254.
     """
-    names = list(names)
-    blocks = {name: match[0] for name in names if (match := _BLOCK.match(name))}
-    distance = {block: d for d, block in enumerate(sorted(set(blocks.values()), reverse=True), 1)}
-    stem = len(distance) + 1
-
-    def of(name: str) -> int:
-        return distance[blocks[name]] if name in blocks else stem * name.startswith("stem.")
-
-    return {name: decay ** of(name) for name in names}
+    return {name: decay ** distance_to_head(layout, name) for name in names}
 
 
-def _scale_by_layer(decay: float) -> optax.GradientTransformation:
+def _scale_by_layer(layout: Layout, decay: float) -> optax.GradientTransformation:
     def scaled(updates: Any, params: Any) -> Any:
-        factors = layer_multipliers(updates, decay)
+        factors = layer_multipliers(layout, updates, decay)
         return {name: factors[name] * update for name, update in updates.items()}
 
     return optax.stateless(scaled)

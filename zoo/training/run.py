@@ -12,11 +12,21 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from zoo.classifier import Classifier, Provenance
 from zoo.data import Source, TrainPipeline
 from zoo.data.resident import resident_arrays, resident_batch, resident_orders
-from zoo.models import Network, Params, create_model, merge, overrides_of, split, statistics_of
+from zoo.models import (
+    Network,
+    Params,
+    Solved,
+    changed_options,
+    merge,
+    rebuilt,
+    split,
+    statistics_of,
+    variant_of,
+)
 from zoo.processes.arrays import everywhere
-from zoo.shaping import ShapedActivation
 from zoo.training.config import TrainConfig
 from zoo.training.curvature import check_layers
 from zoo.training.decode import ConfigError
@@ -48,7 +58,8 @@ class Run:
       config: of the run.
       pipeline: training batches by step.
       eval_source: examples of the evaluation.
-      model: the network, abstract: its structure, activation and names.
+      model: the network, abstract: its structure, activations and names.
+      solved: its activations, and the methods that solved them.
       train_step: the update.
       mesh: the devices.
       total_steps: number of updates.
@@ -58,6 +69,7 @@ class Run:
     pipeline: TrainPipeline
     eval_source: Source
     model: Network
+    solved: Solved
     train_step: TrainStep
     mesh: Mesh
     total_steps: int
@@ -92,7 +104,7 @@ class Run:
         given = self._given(initial_params, fresh) if initial_params is not None else {}
 
         def init(given: Params) -> TrainState:
-            model = _create(self.config, self.train_step.num_classes, self.model.activation)
+            model = rebuilt(self.model, seed=self.config.seed)
             params = split(model)[1]
             cast = {name: given[name].astype(params[name].dtype) for name in given}
             return self.train_step.init({**params, **cast})
@@ -155,20 +167,23 @@ class Run:
             return {}
         return everywhere(resident_arrays(self.pipeline), self.mesh)
 
-    def model_of(self, state: TrainState) -> Network:
-        """The network with the parameters of `state` that are evaluated and published."""
-        model = merge(self.train_step.graphdef, state.inference_params)
-        model.preprocess = self.config.preprocessing
-        model.classes = tuple(self.pipeline.source.classes)
-        return model
+    def model_of(self, state: TrainState) -> Classifier:
+        """The classifier with the parameters of `state` that are evaluated and published."""
+        arch = self.config.model.arch
+        return Classifier(
+            merge(self.train_step.graphdef, state.inference_params),
+            self.config.preprocessing,
+            tuple(self.pipeline.source.classes),
+            Provenance(arch, self.solved.shaping),
+        )
 
     @property
     def record(self) -> dict[str, Any]:
         """What a checkpoint says about itself, as JSON values."""
         model = {
-            "arch": self.model.arch,
-            "overrides": overrides_of(self.model),
-            "activation": dataclasses.asdict(self.model.activation),
+            "arch": self.config.model.arch,
+            "overrides": changed_options(self.model.config, self.config.model.arch),
+            **self.solved.to_json(),
             "preprocess": dataclasses.asdict(self.config.preprocessing),
             "classes": list(self.pipeline.source.classes),
         }
@@ -200,14 +215,14 @@ class Run:
 def prepare(
     config: TrainConfig,
     *,
-    activation: ShapedActivation | None = None,
+    solved: Solved | None = None,
     trainable: Callable[[str], bool] | None = None,
 ) -> Run:
     """Opens the data and builds the abstract network; nothing is compiled.
 
     Args:
       config: already validated.
-      activation: solved before, for instance of a checkpoint; None solves for the network.
+      solved: activations of before, for instance of a checkpoint; None solves for the network.
       trainable: of a parameter's name, whether it is trained; None takes `config.trainable`.
 
     Raises:
@@ -222,14 +237,13 @@ def prepare(
             "leave it None to take the data's"
         )
     mesh, total = make_mesh(config.mesh), config.total_steps(len(source))
-    model, train_step = build_step(
-        config, classes, total, mesh, activation=activation, trainable=trainable
-    )
+    model, train_step = build_step(config, classes, total, mesh, solved=solved, trainable=trainable)
     return Run(
         config=config,
         pipeline=make_pipeline(config, source, mesh),
         eval_source=open_split(config, config.eval.split, config.eval.limit),
         model=model,
+        solved=solved or Solved(model.activations, variant_of(config.model.arch).shaping),
         train_step=train_step,
         mesh=mesh,
         total_steps=total,
@@ -242,7 +256,7 @@ def build_step(
     total_steps: int,
     mesh: Mesh,
     *,
-    activation: ShapedActivation | None = None,
+    solved: Solved | None = None,
     trainable: Callable[[str], bool] | None = None,
 ) -> tuple[Network, TrainStep]:
     """The abstract network and its step, for devices that need not be there.
@@ -250,7 +264,12 @@ def build_step(
     Raises:
       ConfigError: if nothing is left to train, or the optimiser does not fit the network.
     """
-    model = _create(config, num_classes, activation, abstract=True)
+    model = config.model.create(
+        in_channels=config.preprocessing.channels,
+        num_classes=num_classes,
+        activation=solved.activations if solved else None,
+        abstract=True,
+    )
     graphdef, params = split(model)
     selects = trainable or (lambda name: re.search(config.trainable, name) is not None)
     selected = frozenset(name for name in params if selects(name))
@@ -265,7 +284,9 @@ def build_step(
         check_layers(model, {name: params[name] for name in params if name in trained})
     schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total_steps)
     used = used_shardings(state_shardings(params, mesh, config.mesh))
-    step = TrainStep(config, graphdef, num_classes, schedule, trained, statistics, used)
+    step = TrainStep(
+        config, graphdef, num_classes, schedule, trained, statistics, model.layout, used
+    )
     return model, step
 
 
@@ -276,24 +297,4 @@ def abstract_state(train_step: TrainStep, params: Params, mesh: Mesh) -> TrainSt
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         bare,
         state_shardings(bare, mesh, train_step.config.mesh),
-    )
-
-
-def _create(
-    config: TrainConfig,
-    num_classes: int,
-    activation: ShapedActivation | None,
-    *,
-    abstract: bool = False,
-) -> Network:
-    options: dict[str, Any] = {**dataclasses.asdict(config.model), "num_classes": num_classes}
-    if config.model.input_norm is None:
-        del options["input_norm"]
-    return create_model(
-        options.pop("arch"),
-        **options,
-        in_channels=config.preprocessing.channels,
-        activation=activation,
-        seed=config.seed,
-        abstract=abstract,
     )

@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 
 from zoo.data import cutmix, mixup, random_erasing
-from zoo.models import Network, Params, merge, split, train_statistics
+from zoo.models import Layout, Network, Params, merge, split, train_statistics
 from zoo.models.layers import pooled_statistics
 from zoo.training.config import RegularizationConfig, TrainConfig
 from zoo.training.curvature import Curvature, fisher_statistics, watch
@@ -68,6 +68,7 @@ class TrainStep:
       trained: names of the parameters that are updated; all others stay bit for bit.
       statistics: names of the running averages that are updated; their layers normalise by the
         batch, over all devices, all others by the averages they hold.
+      layout: parts of the network, for what treats its layers differently.
       used_shardings: how parameters lie while gradients are computed; None: as they are stored.
     """
 
@@ -77,6 +78,7 @@ class TrainStep:
     schedule: Schedule
     trained: frozenset[str]
     statistics: frozenset[str] = frozenset()
+    layout: Layout = ()
     used_shardings: Mapping[str, jax.sharding.Sharding] | None = dataclasses.field(
         default=None, hash=False
     )
@@ -84,7 +86,7 @@ class TrainStep:
     @property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
         """Direction of the update; see `make_optimizer`."""
-        return make_optimizer(self.config.optimizer)
+        return make_optimizer(self.config.optimizer, self.layout)
 
     def init(self, params: Params) -> TrainState:
         """The state before the first step."""
@@ -213,7 +215,7 @@ class TrainStep:
         return losses.mean(), (top1, statistics)
 
     def _logits(self, model: Network, images: jax.Array, key: jax.Array) -> jax.Array:
-        return model(images, dropout_key=key if self.config.model.dropout_rate else None)
+        return model(images, dropout_key=key if self.config.model.options["dropout_rate"] else None)
 
     def _curvature(
         self, trained: Params, frozen: Params, images: jax.Array, key: jax.Array

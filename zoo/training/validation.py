@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from zoo.data.resident import resident_mistakes
 from zoo.data.sources import DATA_SETS, PREFIXES, SPLITS
-from zoo.models import ResNetConfig, list_models
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
 from zoo.training.optimizer import OPTIMIZERS
@@ -57,17 +56,8 @@ def _run(config: TrainConfig) -> Iterator[str]:
 
 
 def _model(config: TrainConfig) -> Iterator[str]:
-    model = config.model
-    yield from _one_of("model.arch", model.arch, list_models(), show_all=False)
-    yield from _above("model.num_classes", model.num_classes, 1)
-    for name in ("stem", "width", "dtype", "param_dtype", "dropout_rate", "input_norm"):
-        value = getattr(model, name)
-        if name == "input_norm" and value is None:
-            continue
-        try:  # one field at a time, so that each mistake is a sentence of its own
-            ResNetConfig(50, **{name: value})
-        except ValueError as error:
-            yield f"model.{error}"
+    yield from _above("model.num_classes", config.model.num_classes, 1)
+    yield from (f"model.{mistake}" for mistake in config.model.mistakes())
 
 
 def _data(config: TrainConfig) -> Iterator[str]:
