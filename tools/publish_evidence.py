@@ -21,9 +21,9 @@ from evidence import (
 )
 from train_zoo import FAILURE, located, state_of
 
+from zoo.common.files import digest_of
 from zoo.complexity import count_macs, count_params
 from zoo.pretrained import load_pretrained
-from zoo.pretrained.index import digest_of
 from zoo.training import TrainConfig
 from zoo.training.folder import CONFIG, METRICS, check_config
 

@@ -11,7 +11,6 @@ image, in order) in WORKDIR/MATRIX/ROW; `tools/publish_zoo.py` makes evidence an
 import argparse
 import dataclasses
 import json
-import os
 import runpy
 import statistics
 import sys
@@ -20,16 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import CheckpointError, list_steps, read_record
+from zoo.common import files
+from zoo.common.console import duration, parse_duration
 from zoo.training import (
     BudgetSpent,
     NonFiniteError,
     RunStopped,
     TrainConfig,
     fit,
-    parse_duration,
     read_metrics,
 )
-from zoo.training.budget import duration
 
 MATRIX = Path(__file__).resolve().parents[1] / "configs" / "zoo_matrix.py"
 RESULT, LOGITS, FAILURE = "result.json", "logits.npz", "failed.json"
@@ -193,9 +192,7 @@ def _training_seconds(run_dir: Path, batch_size: int) -> float:
 
 def _write(path: Path, value: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    files.write(path, json.dumps(value, indent=1) + "\n")
 
 
 if __name__ == "__main__":

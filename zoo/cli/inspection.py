@@ -34,7 +34,7 @@ class Inspect(Command):
 
 def inspect(command: Inspect) -> Output:
     """A report, its page, and its verdict."""
-    from zoo.evaluation.progress import watched
+    from zoo.common.console import watched
     from zoo.inspection import inspect, write_page
     from zoo.inspection.page import require_plots
 

@@ -3,8 +3,7 @@
 Owns the names. What a source is stands in `zoo.data.records`; each kind of source has a module.
 """
 
-import difflib
-
+from zoo.common.words import nearest
 from zoo.data.cifar import CIFAR10, CIFAR100, open_cifar
 from zoo.data.digits import open_digits
 from zoo.data.image_folder import open_image_folder
@@ -75,8 +74,8 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
         return open_image_folder(rest, split)
     if colon and rest and kind == "tfds":
         return open_tfds(rest, split, data_dir)
-    near = difflib.get_close_matches(spec, (*DATA_SETS, *PREFIXES), n=2, cutoff=0.4)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
+    near = nearest(spec, (*DATA_SETS, *PREFIXES), 2)
     raise ValueError(
-        f"unknown data set {spec!r}{hint}; allowed: {', '.join(DATA_SETS)}, folder:PATH, tfds:NAME"
+        f"unknown data set {spec!r}; {near}{near and '; '}allowed: {', '.join(DATA_SETS)}, "
+        "folder:PATH, tfds:NAME"
     )

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from flax import nnx
 
+from zoo.common.console import watched
 from zoo.data.imagenet.labels import readable
 from zoo.evaluation.compatibility import require_trained, split_bare
-from zoo.evaluation.progress import watched
 from zoo.models import Network, Params, merge
 from zoo.pretrained import load_pretrained
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import list_steps, read_record
+from zoo.common import files
 from zoo.data.checking import check_folder
 from zoo.evaluation import evaluate, evaluate_params, split_bare
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
@@ -124,7 +125,7 @@ def finetune(
     if not (workdir / "checkpoints").is_dir() or not list_steps(workdir):
         warnings = _require_sound(data, start)
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / _WARNINGS).write_text(json.dumps(warnings), encoding="utf-8")
+        files.write(workdir / _WARNINGS, json.dumps(warnings))
         _solve_head(start, config, workdir)
     made = 0
     if config.steps:
@@ -168,7 +169,7 @@ def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
     with open_checkpoints(workdir, config) as checkpoints:
         checkpoints.save(0, state, metrics=metrics, record=record)
     line = json.dumps({"step": 0, "eval": metrics})
-    (workdir / METRICS).write_text(line + "\n", encoding="utf-8")
+    files.write(workdir / METRICS, line + "\n")
 
 
 def _finish(start: Network, config: TrainConfig, workdir: Path, made: int) -> FinetuneResult:
@@ -196,7 +197,7 @@ def _finish(start: Network, config: TrainConfig, workdir: Path, made: int) -> Fi
         warnings=tuple(json.loads((workdir / _WARNINGS).read_text(encoding="utf-8"))),
     )
     text = json.dumps({**result.to_json(), "evaluation": measured.to_json()}, indent=1)
-    (workdir / RESULT).write_text(text + "\n", encoding="utf-8")
+    files.write(workdir / RESULT, text + "\n")
     write_report(workdir / REPORT, result.to_json(), measured, source, config)
     return result
 

@@ -1,7 +1,6 @@
 """Models by id: `vanilla_resnet50_tat_lrelu` names a family, a depth and how it is shaped."""
 
 import dataclasses
-import difflib
 import fnmatch
 import functools
 import re
@@ -10,10 +9,10 @@ from typing import Any
 
 from flax import nnx
 
+from zoo.common.words import natural_order, nearest
 from zoo.models.network import Network
 from zoo.models.resnet import ResNet
 from zoo.models.resnet_config import BASIC_DEPTHS, BLOCKS_PER_STAGE, ResNetConfig
-from zoo.naming import natural_order
 from zoo.shaping import DKS, EOC, TAT, KernelGraph, ShapedActivation, kernel_graph
 from zoo.shaping.solved import solve_once
 
@@ -131,9 +130,8 @@ def _solve(network: Callable[..., Network], config: Any, shaping: Shaping) -> Sh
 def _lookup(id: str) -> Entry:
     if id in _REGISTRY:
         return _REGISTRY[id]
-    near = difflib.get_close_matches(id, _REGISTRY, n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(near)}; all: zoo list" if near else "all: zoo list"
-    raise UnknownModelError(f"unknown model {id!r}; {hint}")
+    near = nearest(id, _REGISTRY)
+    raise UnknownModelError(f"unknown model {id!r}; {near}{near and '; '}all: zoo list")
 
 
 def _override(config: Any, overrides: dict[str, Any]) -> Any:

@@ -5,16 +5,14 @@ small file vouches for all others. Needs neither JAX nor Flax.
 """
 
 import dataclasses
-import difflib
 import fnmatch
-import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.naming import natural_order
+from zoo.common import files, words
 from zoo.pretrained.manifest import MANIFEST, read_manifest
 from zoo.pretrained.schema import digest_problem, is_id
 from zoo.pretrained.strict_json import (
@@ -87,7 +85,7 @@ def parse_index(raw: bytes, where: str | Path, checkpoints: Path) -> dict[str, I
         raise ManifestError(f"{where}: 'urls' is not a list of https addresses; fetch it again")
     return {
         id: _entry(where, id, weights[id], checkpoints, bases)
-        for id in sorted(weights, key=natural_order)
+        for id in sorted(weights, key=words.natural_order)
     }
 
 
@@ -108,17 +106,14 @@ def write_index(checkpoints: Path, urls: Sequence[str] | None = None) -> None:
         manifest = read_manifest(folder)
         if manifest.id != folder.name:
             raise ManifestError(f"{folder} holds {manifest.id}; rename the folder to that")
-        digest = digest_of((folder / MANIFEST).read_bytes())
+        digest = files.digest_of((folder / MANIFEST).read_bytes())
         metrics = {
             name: {key: measured[key] for key in ("top1", "top5", "n")}
             for name, measured in manifest.metrics.items()
         }
         weights[manifest.id] = {"manifest": digest, "metrics": metrics}
     values = {"format_version": INDEX_VERSION, "urls": list(urls), "weights": weights}
-    text = json.dumps(values, indent=1)
-    temporary = checkpoints / f".{INDEX}.{os.getpid()}"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, checkpoints / INDEX)
+    files.write(checkpoints / INDEX, json.dumps(values, indent=1) + "\n")
 
 
 def list_pretrained(pattern: str = "*") -> list[str]:
@@ -146,16 +141,10 @@ def find(name: str) -> tuple[str, IndexEntry]:
         return same_arch[0], index[same_arch[0]]
     if same_arch:
         raise UnknownWeightError(f"no weight {name!r}; there are: {', '.join(same_arch)}")
-    near = difflib.get_close_matches(name, index, n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(near)}" if near else f"{checkpoints_folder()} lists none like it"
+    hint = words.nearest(name, index) or f"{checkpoints_folder()} lists none like it"
     raise UnknownWeightError(
         f"no weight {name!r}; {hint}; all: zoo list --pretrained; own weights: zoo train"
     )
-
-
-def digest_of(content: bytes) -> dict[str, Any]:
-    """Size and sha256 of `content`, as manifests list them."""
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _entry(

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from zoo.checkpoint import verify_files
+from zoo.common.files import digest_of
 from zoo.pretrained.cache import Pin, inspect
 from zoo.pretrained.download import obtain, obtain_file, read_remote, require_fetchable
 from zoo.pretrained.index import (
@@ -19,7 +20,6 @@ from zoo.pretrained.index import (
     IndexEntry,
     UnknownWeightError,
     checkpoints_folder,
-    digest_of,
     find,
     parse_index,
 )

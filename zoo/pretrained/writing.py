@@ -6,20 +6,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import file_digests, save_weights
+from zoo.common.environment import library_versions
+from zoo.common.files import digest_of
+from zoo.common.json_values import plain
 from zoo.complexity import count_macs, count_params
 from zoo.models import Network, Params, graph_of, overrides_of, split
-from zoo.pretrained.index import digest_of
 from zoo.pretrained.manifest import CARD, MANIFEST, WEIGHTS, Manifest, read_manifest
 from zoo.pretrained.schema import FORMAT_VERSION, is_id
-
-DISTRIBUTIONS = (
-    "flax-vanilla-zoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow",
-)  # fmt: skip
 
 
 def write_pretrained(
@@ -135,7 +132,7 @@ def describe(model: Network) -> dict[str, Any]:
         "overrides": overrides_of(model),
         "activation": dataclasses.asdict(model.activation),
         "shaping": shaping_record(model),
-        "preprocess": _plain(dataclasses.asdict(model.preprocess)),
+        "preprocess": plain(dataclasses.asdict(model.preprocess)),
         "classes": tuple(model.classes),
         "input_size": size,
         "params": count_params(model),
@@ -159,22 +156,5 @@ def shaping_record(model: Network) -> dict[str, Any] | None:
     }
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide numbers, of those installed."""
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from typing import Any
 
+from zoo.common.json_values import plain
 from zoo.data import Augmentation, Preprocessing
 from zoo.training.decode import decode_dataclass
 from zoo.training.optimizer_config import OptimizerConfig, ScheduleConfig
@@ -203,7 +204,7 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON values; `from_json` is the inverse."""
-        return _plain(dataclasses.asdict(self))
+        return plain(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
@@ -224,11 +225,3 @@ class TrainConfig:
         if self.steps is not None:
             return self.steps
         return math.ceil((self.epochs or 0) * num_examples / self.data.batch_size)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value

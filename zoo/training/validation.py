@@ -1,10 +1,10 @@
 """What makes a training configuration wrong, found before anything is downloaded or compiled."""
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator
 
+from zoo.common.words import nearest
 from zoo.data.resident import resident_mistakes
 from zoo.data.sources import DATA_SETS, PREFIXES, SPLITS
 from zoo.models import ResNetConfig, list_models
@@ -208,8 +208,8 @@ def _one_of(
 ) -> Iterator[str]:
     allowed = tuple(allowed)
     if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, n=3, cutoff=0.4)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
+        near = nearest(value, allowed)
+        hint = f"; {near}" if near else ""
         listing = f"; allowed: {', '.join(allowed)}" if show_all else "; all: zoo list"
         yield f"{name}={value!r} is unknown{hint}{listing}"
 
