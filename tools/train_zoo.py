@@ -21,6 +21,7 @@ from typing import Any
 from zoo.checkpoint import CheckpointError, list_steps, read_record
 from zoo.common import files
 from zoo.common.console import duration, parse_duration
+from zoo.data.address import parse_data
 from zoo.training import (
     BudgetSpent,
     NonFiniteError,
@@ -173,7 +174,7 @@ def located(config: TrainConfig, data_dir: str | None) -> TrainConfig:
     """The configuration with its data where it is on this machine."""
     if data_dir is None:
         return config
-    if config.data.name.startswith("folder:"):
+    if parse_data(config.data.name).folder is not None:
         data = dataclasses.replace(config.data, name=f"folder:{data_dir}")
     else:
         data = dataclasses.replace(config.data, data_dir=data_dir)

@@ -1,6 +1,7 @@
 """`zoo data`: packing a data set once, and checking what a user has."""
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tyro
@@ -9,6 +10,7 @@ from tyro.conf import Positional, arg
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
 from zoo.common.console import Progress
+from zoo.data.address import parse_data
 
 _DATA = Literal["imagenet2012"]
 _FOUND_PROBLEMS = 1
@@ -92,9 +94,9 @@ def _prepare(command: Prepare) -> Output:
 
 
 def _check(command: Check) -> Output:
-    kind, _, path = command.data.partition(":")
-    if kind == "folder" and path and command.folder is None:
-        return _check_folder(path, command.smallest_side)
+    folder = parse_data(command.data).folder
+    if folder is not None and command.folder is None:
+        return _check_folder(folder, command.smallest_side)
     if command.data != "imagenet2012" or command.folder is None:
         raise ValueError(
             f"{command.data!r} cannot be checked; write folder:PATH, or imagenet2012 FOLDER"
@@ -102,7 +104,7 @@ def _check(command: Check) -> Output:
     return _check_imagenet(command, command.folder)
 
 
-def _check_folder(path: str, smallest_side: int) -> Output:
+def _check_folder(path: Path, smallest_side: int) -> Output:
     from zoo.data.checking import check_folder
 
     with _Parts("checking") as bar:

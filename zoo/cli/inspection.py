@@ -7,8 +7,9 @@ from tyro.conf import Positional, arg
 
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
+from zoo.pretrained.address import GRAMMAR
 
-_MODEL_HELP = "model, arch.tag, run directory or package.module:function"
+_MODEL_HELP = f"arch, {GRAMMAR} or package.module:function"
 _DATA_HELP = "16 of its images, 5 of 224 x 224 pixels, make the batch of the norms; else noise"
 _SHAPE_HELP = "of the input, batch axis first; zoo models and functions that return it need none"
 

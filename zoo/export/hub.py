@@ -6,7 +6,7 @@ from pathlib import Path
 from zoo.export.forms import ExportError, export
 from zoo.models import Network
 from zoo.pretrained import load_pretrained
-from zoo.pretrained.sources import hub_repository
+from zoo.pretrained.address import parse_hub
 from zoo.transfer import OFFLINE_VARIABLE, hub_url, is_offline
 
 _DEFAULT_BRANCH = "main"
@@ -37,7 +37,8 @@ def push(source: str | Path | Network, repository: str, *, private: bool = False
       UnknownWeightError: for a repository of another form.
       ValueError: as `export`.
     """
-    name, branch = hub_repository(repository)
+    target = parse_hub(repository)
+    name, branch = str(target.repository), target.revision
     if is_offline():
         raise PushError(f"{OFFLINE_VARIABLE} is set; unset it to upload to {repository}")
     try:

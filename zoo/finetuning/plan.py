@@ -6,9 +6,9 @@ Owns the defaults. A plan is an ordinary training configuration, so a run is an 
 import dataclasses
 import math
 import re
-from pathlib import Path
 
 from zoo.data import open_source
+from zoo.data.address import parse_data
 from zoo.models import Network, overrides_of, split
 from zoo.training import (
     CheckpointConfig,
@@ -48,9 +48,8 @@ def splits_of(data: str) -> Splits:
     A folder with val/ chooses by it, and measures on test/ or, without one, on val/ too. All other
     data sets give up a part of train (`zoo.data.records.holdout`) to choose by.
     """
-    kind, _, path = data.partition(":")
-    root = Path(path).expanduser()
-    if kind != "folder":
+    root = parse_data(data).folder
+    if root is None:
         return Splits("remainder", "holdout", "test")
     has_test = (root / "test").is_dir()
     if any((root / name).is_dir() for name in ("val", "valid", "validation")):

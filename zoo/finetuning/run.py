@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo.checkpoint import list_steps, read_record
 from zoo.common import files
+from zoo.data.address import parse_data
 from zoo.data.checking import check_folder
 from zoo.evaluation import evaluate, evaluate_params, split_bare
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
@@ -139,10 +140,10 @@ def _require_sound(data: str, model: Network) -> tuple[str, ...]:
     Raises:
       ValueError: with every error that `check_folder` finds.
     """
-    kind, _, path = data.partition(":")
-    if kind != "folder":
+    folder = parse_data(data).folder
+    if folder is None:
         return ()
-    found = check_folder(path, smallest_side=model.feature_info[-1].stride)
+    found = check_folder(folder, smallest_side=model.feature_info[-1].stride)
     for warning in found.warnings:
         _log.warning("%s: %s", data, warning)
     if found.errors:

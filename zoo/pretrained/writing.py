@@ -15,6 +15,7 @@ from zoo.common.files import digest_of
 from zoo.common.json_values import plain
 from zoo.complexity import count_macs, count_params
 from zoo.models import Network, Params, graph_of, overrides_of, split
+from zoo.pretrained.address import parse_id
 from zoo.pretrained.manifest import CARD, MANIFEST, WEIGHTS, Manifest, read_manifest
 from zoo.pretrained.schema import FORMAT_VERSION, is_id
 
@@ -53,7 +54,7 @@ def write_pretrained(
     folder = Path(folder).expanduser().absolute()
     if folder.exists():
         raise ValueError(f"{folder} exists; a tag is never reused, choose another")
-    if not is_id(folder.name) or "." not in folder.name:
+    if not is_id(folder.name) or parse_id(folder.name).tag is None:
         raise ValueError(f"{folder.name!r} is no id; name the folder arch.tag")
     if model.preprocess is None or not model.classes:
         raise ValueError("set model.preprocess and model.classes: a weight is useless without")

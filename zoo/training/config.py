@@ -50,7 +50,7 @@ class DataConfig:
     """Where the training examples come from.
 
     Attributes:
-      name: "digits", "cifar10", "cifar100", "imagenet2012", "folder:PATH" or "tfds:NAME".
+      name: of a data set (`zoo.data.address`), such as "digits", "folder:PATH" or "tfds:NAME".
       data_dir: folder of the data; None is the default cache.
       split: split trained on.
       batch_size: examples per step over all devices and hosts.

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from zoo.common.words import nearest
+from zoo.data.address import parse_data
 from zoo.data.resident import resident_mistakes
-from zoo.data.sources import DATA_SETS, PREFIXES, SPLITS
+from zoo.data.sources import SPLITS
 from zoo.models import ResNetConfig, list_models
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
@@ -72,8 +73,10 @@ def _model(config: TrainConfig) -> Iterator[str]:
 
 def _data(config: TrainConfig) -> Iterator[str]:
     data = config.data
-    if not any(data.name.startswith(prefix.split(":")[0] + ":") for prefix in PREFIXES):
-        yield from _one_of("data.name", data.name, (*DATA_SETS, *PREFIXES))
+    try:
+        parse_data(data.name)
+    except ValueError as error:
+        yield f"data.name: {error}"
     yield from _above("data.batch_size", data.batch_size, 1)
     yield from _above("data.workers", data.workers, 0)
     yield from _above("data.limit", data.limit, 1)
