@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tests.conftest import tool
+from zoo.common.files import digest_of
 from zoo.evaluation.measures import wilson_interval
-from zoo.pretrained.index import digest_of
 
 N = 200
 EVIDENCE = tool("evidence")

@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import REPOSITORY
 
 LAYERS = (
-    ("shaping", "naming", "transfer", "processes"),
+    ("common",),
+    ("shaping", "transfer", "processes"),
     ("models", "data", "complexity"),
     ("checkpoint",),
     ("evaluation", "pretrained", "inspection", "export", "classifier"),

@@ -8,11 +8,11 @@ import pytest
 
 from tests.conftest import REPOSITORY, tool
 from tests.evidence_rows import write_row
+from zoo.common.files import digest_of
 from zoo.complexity import count_macs, count_params
 from zoo.evaluation import evaluate
 from zoo.pretrained import find, list_pretrained, load_pretrained, read_manifest
 from zoo.pretrained.card import render_card
-from zoo.pretrained.index import digest_of
 
 EVIDENCE, CARDS, PUBLISH, SEEDS = map(tool, ("evidence", "cards", "publish", "seeds"))
 PUBLISHED = REPOSITORY / "checkpoints"

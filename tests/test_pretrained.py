@@ -18,13 +18,11 @@ from zoo.checkpoint import RunCheckpoints
 from zoo.evaluation import evaluate
 from zoo.models import changed_options, create_model
 from zoo.pretrained import (
-    UnknownWeightError,
     adapt,
     list_pretrained,
     load_pretrained,
     read_manifest,
     shaping_record,
-    write_index,
     write_pretrained,
 )
 from zoo.pretrained.card import read_comparison, render_card
@@ -98,18 +96,9 @@ def test_unknown_names_say_what_is_allowed(checkpoints, name, match):
     assert "\n" not in str(error.value)
 
 
-def test_a_bare_architecture_with_two_tags_is_ambiguous(checkpoints):
-    write_pretrained(
-        checkpoints / f"{ARCH}.other", tiny_model(), metrics={}, recipe={}, data_terms="x"
-    )
-    write_index(checkpoints)
-    with pytest.raises(UnknownWeightError, match=f"there are: {ARCH}.other, {ID}"):
-        load_pretrained(ARCH)
-
-
-def test_a_weights_folder_given_as_a_path_says_how_to_write_it(checkpoints):
-    with pytest.raises(ValueError, match="write dir:"):
-        load_pretrained(checkpoints / ID)
+def test_a_weights_folder_needs_no_prefix(checkpoints):
+    model = load_pretrained(str(checkpoints / ID))
+    assert model.manifest == load_pretrained(f"dir:{checkpoints / ID}").manifest
 
 
 def _data_file(folder):

@@ -7,8 +7,8 @@ import pytest
 from tests.weights import ARCH, ID, metrics_of, tiny_model
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
-from zoo.checkpoint import file_digest
 from zoo.cli import main
+from zoo.common.files import file_digest
 from zoo.export import export, release
 from zoo.pretrained import load_pretrained, read_manifest, write_pretrained
 

@@ -15,7 +15,7 @@ from seeds import (
     same_budget,
 )
 
-from zoo.pretrained.card import table
+from zoo.common.words import table
 
 RATE_TRIALS = "_rates"
 

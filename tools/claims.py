@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from seeds import Estimate, Group, arch_parts
 
-from zoo.pretrained.card import table
+from zoo.common.words import table
 
 TAT, DKS, EOC = "TAT, leaky ReLU", "DKS, softplus", "EOC, ReLU"
 BATCH_NORM = "BatchNorm, shortcuts"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.naming import natural_order
+from zoo.common.words import natural_order
 
 FOLDER, RESULT, LOG, LOGITS = "evidence", "result.json", "log.jsonl", "logits.npz"
 FORMAT_VERSION = 1

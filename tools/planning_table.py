@@ -17,8 +17,7 @@ from typing import Any
 
 from marked_part import write_part
 
-from zoo.naming import natural_order
-from zoo.pretrained.card import table
+from zoo.common.words import natural_order, table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, RESULTS = DOCS / "planning.md", DOCS / "planning.jsonl"

@@ -24,6 +24,7 @@ import numpy as np
 from zoo.checkpoint import read_record
 from zoo.classifier import Classifier
 from zoo.data import Source, limit, open_source, subset
+from zoo.data.address import parse_data
 from zoo.evaluation import EvalResult, evaluate
 from zoo.export import release
 from zoo.models import Params, statistics_of
@@ -54,6 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--checkpoints", type=Path, help="default: where weights are looked for")
     parser.add_argument("--data-dir", help="where the data set's files are")
     parser.add_argument("--comparison", type=Path, help=".md, or .json list of rows, for the card")
+    parser.add_argument(
+        "--default", action="store_true", help="the architecture without a tag means this weight"
+    )
     parser.add_argument("--release", type=Path, help="write and list ID.safetensors in this folder")
     parser.add_argument("--data-terms", help=f"one sentence; known for {', '.join(DATA_TERMS)}")
     arguments = parser.parse_args(argv)
@@ -75,7 +79,8 @@ def publish(arguments: argparse.Namespace) -> None:
     run, checkpoints = arguments.workdir, arguments.checkpoints or checkpoints_folder()
     record = finished_record(run)
     model = load_pretrained(run.absolute())
-    if arguments.id.partition(".")[0] != model.arch:
+    arch, _, tag = arguments.id.partition(".")
+    if arch != model.arch:
         raise ValueError(f"--id {arguments.id}: the run trained {model.arch}; use {model.arch}.TAG")
     if is_published(checkpoints / arguments.id, model):
         print(f"{arguments.id} is published with these weights already: nothing to do")
@@ -93,7 +98,7 @@ def publish(arguments: argparse.Namespace) -> None:
         comparison=comparison,
         log=(run / "metrics.jsonl").read_text(encoding="utf-8"),
     )
-    write_index(checkpoints)
+    write_index(checkpoints, defaults={arch: tag} if arguments.default else None)
     if arguments.release:
         release(checkpoints / arguments.id, arguments.release / f"{arguments.id}.safetensors")
     for name, measured in manifest.metrics.items():
@@ -230,7 +235,7 @@ def evaluation_command(id: str, config: Mapping[str, Any]) -> str:
     """The command that measures a published weight again."""
     data, split_name = config["data"], _measured(config)
     command = f"zoo eval {id} --data {data['name']}"
-    if data["name"].partition(":")[0] not in ("digits", "folder"):
+    if parse_data(data["name"]).takes_data_dir:
         command += " --data-dir DIR"
     command += f" --classes {' '.join(data['classes'])}" if data["classes"] else ""
     return f"{command}{'' if split_name == 'test' else f' --split {split_name}'} --json"
@@ -243,7 +248,7 @@ def data_terms(config: Mapping[str, Any]) -> str:
       ValueError: if they are not known here.
     """
     name = config["data"]["name"]
-    terms = DATA_TERMS.get(Path(name.removeprefix("folder:")).name)
+    terms = DATA_TERMS.get(parse_data(name).placeless.name)
     if terms is None:
         raise ValueError(f"the terms of {name} are not known here; give --data-terms")
     return terms

@@ -21,9 +21,10 @@ from evidence import (
 )
 from train_zoo import FAILURE, located, state_of
 
+from zoo.common.files import digest_of
 from zoo.complexity import count_macs, count_params
+from zoo.data.address import parse_data
 from zoo.pretrained import load_pretrained
-from zoo.pretrained.index import digest_of
 from zoo.training import TrainConfig
 from zoo.training.folder import CONFIG, METRICS, check_config
 
@@ -104,8 +105,7 @@ def config_of(run: Path, expected: TrainConfig) -> dict[str, Any]:
     """
     config = TrainConfig.from_json(json.loads((run / CONFIG).read_text(encoding="utf-8")))
     data = dataclasses.replace(config.data, data_dir=None)
-    if data.name.startswith("folder:"):
-        data = dataclasses.replace(data, name=f"folder:{Path(data.name[7:]).name}")
+    data = dataclasses.replace(data, name=str(parse_data(data.name).placeless))
     values = dataclasses.replace(config, data=data).to_json()
     check_config(run, {"config": values}, expected)
     return values

@@ -29,8 +29,8 @@ from publish_evidence import Origin, publish_evidence
 from seeds import better_groups
 from train_zoo import MATRIX, located
 
+from zoo.common.console import watched
 from zoo.complexity import count_params
-from zoo.evaluation.progress import watched
 from zoo.pretrained import load_pretrained, read_manifest, write_index
 from zoo.pretrained.card import render_card
 from zoo.pretrained.index import checkpoints_folder

@@ -20,8 +20,7 @@ from seeds import (
     rates_by_trials,
 )
 
-from zoo.naming import natural_order
-from zoo.pretrained.card import table
+from zoo.common.words import natural_order, table
 
 SHARES = (0.5, 0.9)
 COLOURS = tuple(METHODS.values())

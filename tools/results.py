@@ -44,7 +44,7 @@ from result_sections import (
 from seeds import arch_parts
 from train_zoo import MATRIX
 
-from zoo.pretrained.card import table
+from zoo.common.words import table
 from zoo.pretrained.index import checkpoints_folder, read_index
 from zoo.pretrained.manifest import read_manifest
 

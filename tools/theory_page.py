@@ -8,7 +8,7 @@ import numpy as np
 from figures import Figure, Panel, Series
 from scipy.stats import norm, t
 
-from zoo.pretrained.card import table
+from zoo.common.words import table
 
 ALLOWED = 4.0
 """Standard errors that a measured mean may be from what is predicted."""

@@ -25,7 +25,8 @@ from figures import digest, digest_in, draw  # noqa: E402
 from theory_measuring import COSINES, Prediction, measure, predictions  # noqa: E402
 from theory_page import COLOURS, build  # noqa: E402
 
-from zoo.evaluation.progress import watched  # noqa: E402
+from zoo.common import files  # noqa: E402
+from zoo.common.console import watched  # noqa: E402
 from zoo.models.resnet import BLOCKS_PER_STAGE  # noqa: E402
 from zoo.shaping import ShapedActivation  # noqa: E402
 from zoo.training.folder import environment  # noqa: E402
@@ -102,9 +103,8 @@ def _measure(workdir: Path, draws: int, minutes: float) -> int:
         activations = [one.activation for one in known[network]]
         cosines = measure(*network, width, activations, BLOCK, block)
         path = _block_file(workdir, block, network, width)
-        with path.with_suffix(".part").open("wb") as file:
-            np.savez(file, cosines=cosines, cpu_seconds=time.process_time() - began)
-        path.with_suffix(".part").rename(path)
+        with files.appearing(path) as partial:
+            np.savez(partial, cosines=cosines, cpu_seconds=time.process_time() - began)
         done += 1
     return len(todo) - done
 
@@ -118,8 +118,7 @@ def _predicted(workdir: Path, network: tuple[int, float]) -> list[Prediction]:
     path = workdir / f"resnet{network[0]}_w{network[1]:g}.json"
     if not path.exists():
         found = [dataclasses.asdict(one) for one in predictions(*network)]
-        path.with_suffix(".part").write_text(json.dumps(found))
-        path.with_suffix(".part").rename(path)
+        files.write(path, json.dumps(found))
     return [
         Prediction(one["method"], ShapedActivation(**one["activation"]), tuple(one["cosines"]))
         for one in json.loads(path.read_text())

@@ -11,7 +11,6 @@ image, in order) in WORKDIR/MATRIX/ROW; `tools/publish_zoo.py` makes evidence an
 import argparse
 import dataclasses
 import json
-import os
 import runpy
 import statistics
 import sys
@@ -20,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import CheckpointError, list_steps, read_record
+from zoo.common import files
+from zoo.common.console import duration, parse_duration
+from zoo.data.address import parse_data
 from zoo.training import (
     BudgetSpent,
     NonFiniteError,
     RunStopped,
     TrainConfig,
     fit,
-    parse_duration,
     read_metrics,
 )
-from zoo.training.budget import duration
 
 MATRIX = Path(__file__).resolve().parents[1] / "configs" / "zoo_matrix.py"
 RESULT, LOGITS, FAILURE = "result.json", "logits.npz", "failed.json"
@@ -174,7 +174,7 @@ def located(config: TrainConfig, data_dir: str | None) -> TrainConfig:
     """The configuration with its data where it is on this machine."""
     if data_dir is None:
         return config
-    if config.data.name.startswith("folder:"):
+    if parse_data(config.data.name).folder is not None:
         data = dataclasses.replace(config.data, name=f"folder:{data_dir}")
     else:
         data = dataclasses.replace(config.data, data_dir=data_dir)
@@ -193,9 +193,7 @@ def _training_seconds(run_dir: Path, batch_size: int) -> float:
 
 def _write(path: Path, value: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    files.write(path, json.dumps(value, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """One trainer per run directory; the lock dies with its process."""
 
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -12,15 +11,20 @@ import pytest
 
 from tests.checkpoint.states import child
 from zoo.checkpoint import RunCheckpoints, RunInUseError
-from zoo.checkpoint.lock import RunLock
+from zoo.checkpoint.lock import take_run
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from zoo.checkpoint.lock import RunLock
-lock = RunLock(Path(sys.argv[1]))
-lock.acquire()
+from zoo.checkpoint.lock import take_run
+lock = take_run(Path(sys.argv[1]))
 print("held", flush=True)
+"""
+WITHOUT_LOCKS = """
+import fcntl
+def flock(*_):
+    raise OSError(38, "Function not implemented")
+fcntl.flock = flock
 """
 HOLD_AND_SLEEP = HOLD + "time.sleep(60)"
 HOLD_AND_FORK = (
@@ -71,9 +75,7 @@ def test_a_forked_worker_does_not_keep_the_lock_of_a_killed_trainer(tmp_path):
         holder.kill()
         holder.wait()
         os.kill(worker, 0)
-        lock = RunLock(tmp_path)
-        lock.acquire()
-        lock.release()
+        take_run(tmp_path).release()
     finally:
         os.kill(worker, signal.SIGKILL)
         holder.communicate()
@@ -88,30 +90,26 @@ def no_locks(monkeypatch):
 
 
 def test_without_file_locks_a_marker_file_does_the_same(tmp_path, no_locks, caplog):
-    first, second = RunLock(tmp_path), RunLock(tmp_path)
-    first.acquire()
+    first = take_run(tmp_path)
     assert "has no locks (Function not implemented)" in caplog.text
     with pytest.raises(RunInUseError, match=rf"process {os.getpid()} .* remove .*\.lock\.holder"):
-        second.acquire()
+        take_run(tmp_path)
     first.release()
-    second.acquire()
-    second.release()
+    take_run(tmp_path).release()
     assert not (tmp_path / ".lock.holder").exists()
 
 
-def test_the_marker_of_a_dead_process_is_taken_over(tmp_path, no_locks):
-    dead = child("pass")
-    dead.wait()
-    dead.communicate()
-    holder = {"pid": dead.pid, "host": socket.gethostname(), "since": "2026-01-01"}
-    (tmp_path / ".lock.holder").write_text(json.dumps(holder))
-    lock = RunLock(tmp_path)
-    lock.acquire()
-    lock.release()
+def test_the_marker_of_a_killed_process_is_taken_over(tmp_path, no_locks):
+    holder = child(WITHOUT_LOCKS + HOLD_AND_SLEEP, tmp_path)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(RunInUseError, match=f"process {holder.pid} on {socket.gethostname()}"):
+        take_run(tmp_path)
+    holder.kill()
+    holder.communicate()
+    take_run(tmp_path).release()
 
 
 def test_the_marker_of_another_host_is_respected(tmp_path, no_locks):
-    holder = {"pid": 1, "host": "elsewhere", "since": "2026-01-01"}
-    (tmp_path / ".lock.holder").write_text(json.dumps(holder))
-    with pytest.raises(RunInUseError, match="process 1 on elsewhere since 2026-01-01"):
-        RunLock(tmp_path).acquire()
+    (tmp_path / ".lock.holder").write_text("1\nelsewhere\n")
+    with pytest.raises(RunInUseError, match="in use by process 1 on elsewhere; .* remove"):
+        take_run(tmp_path)

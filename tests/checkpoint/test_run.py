@@ -272,14 +272,14 @@ def test_a_failed_save_is_raised_by_the_next_call_and_leaves_nothing(tmp_path, m
 
 
 def test_a_disk_full_at_the_record_leaves_no_step(tmp_path, monkeypatch):
-    def no_space(*_):
+    def no_space(*_, **__):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(CheckpointSaveError, match="is full"):
         with RunCheckpoints(tmp_path) as checkpoints:
             checkpoints.save(1, SMALL)
             checkpoints.wait()
-            monkeypatch.setattr("zoo.checkpoint.integrity.write_durably", no_space)
+            monkeypatch.setattr("zoo.common.files.write", no_space)
             checkpoints.save(2, SMALL)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]
 

@@ -217,13 +217,13 @@ def test_a_read_only_cache_serves_what_it_holds_and_says_what_it_cannot(
 
 
 def test_a_waiting_process_says_for_whom(server, tmp_path, monkeypatch, caplog):
-    from zoo.transfer import lock
+    from zoo.common import locks
 
-    monkeypatch.setattr(lock, "WAITING_MESSAGE_EVERY_S", 0.05)
-    monkeypatch.setattr(lock, "_POLL_S", 0.02)
+    monkeypatch.setattr(locks, "WAITING_MESSAGE_EVERY_S", 0.05)
+    monkeypatch.setattr(locks, "_POLL_S", 0.02)
     path = tmp_path / "x.lock"
     code = (
-        "import sys, time, pathlib; from zoo.transfer import waiting_lock\n"
+        "import sys, time, pathlib; from zoo.common.locks import waiting_lock\n"
         f"with waiting_lock(pathlib.Path({str(path)!r})):\n"
         "    print('held', flush=True); time.sleep(0.3)"
     )
@@ -231,7 +231,7 @@ def test_a_waiting_process_says_for_whom(server, tmp_path, monkeypatch, caplog):
         [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with caplog.at_level("WARNING"), lock.waiting_lock(path):
+    with caplog.at_level("WARNING"), locks.waiting_lock(path):
         pass
     holder.communicate(timeout=10)
     assert f"waiting for process {holder.pid} on" in caplog.text and str(path) in caplog.text

@@ -2,8 +2,8 @@
 
 import pytest
 
-from zoo.training import parse_duration
-from zoo.training.budget import TimeBudget, duration
+from zoo.common.console import duration, parse_duration
+from zoo.training.budget import TimeBudget
 
 
 class Clock:

@@ -40,7 +40,7 @@ MISTAKES = [
         r"model.stem: 'cifra' given; allowed: 'imagenet'",
     ),
     (tiny(model=ModelConfig(width=-1.0)), r"model.width=-1.0; give a positive"),
-    (tiny(data=DataConfig("digit")), r"data.name='digit' is unknown; nearest: digits"),
+    (tiny(data=DataConfig("digit")), r"data.name: unknown data set 'digit'; nearest: digits"),
     (tiny(data=DataConfig(batch_size=20)), r"20 does not divide among 8 devices .*: 16"),
     (tiny(data=DataConfig(workers=-1)), r"data.workers=-1"),
     (tiny(data=DataConfig(split="training")), r"data.split='training' is unknown; nearest: train"),

@@ -15,7 +15,7 @@ from zoo.checkpoint.errors import (
     RunInUseError,
     UnsupportedStateError,
 )
-from zoo.checkpoint.integrity import file_digest, file_digests, verify_files
+from zoo.checkpoint.integrity import file_digests, verify_files
 from zoo.checkpoint.reading import Restored, list_steps, read_checkpoint, read_record
 from zoo.checkpoint.run import RunCheckpoints
 from zoo.checkpoint.single_file import (
@@ -40,7 +40,6 @@ __all__ = [
     "RunCheckpoints",
     "RunInUseError",
     "UnsupportedStateError",
-    "file_digest",
     "file_digests",
     "list_steps",
     "load_single_file",

@@ -1,8 +1,6 @@
-"""Files as they were written: digests, their verification, and durable writing."""
+"""Files as they were written: the digests of a folder and their verification."""
 
 import contextlib
-import hashlib
-import json
 import os
 import stat
 import tempfile
@@ -11,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint.errors import DamagedCheckpointError
-
-_BLOCK_BYTES = 1 << 20
+from zoo.common.files import file_digest
 
 
 def file_digests(directory: str | Path) -> dict[str, dict[str, Any]]:
@@ -29,23 +26,6 @@ def file_digests(directory: str | Path) -> dict[str, dict[str, Any]]:
     if problems:
         raise DamagedCheckpointError(f"{directory}: {'; '.join(problems)}; remove it")
     return {name: file_digest(directory / name) for name in files}
-
-
-def file_digest(path: Path) -> dict[str, Any]:
-    """Size and sha256 of what is read; `O_NOFOLLOW` and `O_NONBLOCK` guard against a swap.
-
-    A file that cannot be read has -1 bytes.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        return {"bytes": -1, "sha256": f"unreadable: {error.strerror}"}
-    digest, size = hashlib.sha256(), 0
-    with open(descriptor, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            size += len(block)
-    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def verify_files(
@@ -131,36 +111,6 @@ def pinned(directory: Path, names: Iterable[str]) -> Iterator[Path]:
         yield view
 
 
-def sync_tree(directory: Path) -> None:
-    """Forces every file and folder below `directory`, and its own entry, to the disk."""
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
-    _sync(directory.parent)
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Writes `content` under `path` so that after a power cut it is there whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
-    _sync(path.parent)
-    _sync(path.parent.parent)
-
-
-def canonical_json(value: Any) -> bytes:
-    """The one JSON text of `value`; equal values give equal bytes.
-
-    Raises:
-      ValueError: `value` holds NaN, infinity or something JSON has no form for.
-    """
-    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
-
-
 def _regular_files(directory: Path) -> tuple[dict[str, int], list[str]]:
     """Sizes of the regular files below `directory`, and a complaint for everything else."""
     sizes: dict[str, int] = {}
@@ -185,11 +135,3 @@ def _walk(directory: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_resu
             yield prefix + entry.name, status
             if stat.S_ISDIR(status.st_mode):
                 yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

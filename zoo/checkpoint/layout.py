@@ -17,6 +17,8 @@ from typing import Any
 from zoo.checkpoint import integrity
 from zoo.checkpoint.errors import CheckpointError, DamagedCheckpointError
 from zoo.checkpoint.tree import ArraySpec
+from zoo.common import files
+from zoo.common.json_values import canonical
 
 CHECKPOINTS = "checkpoints"
 ITEM = "state"
@@ -67,9 +69,9 @@ def step_directories(checkpoints: Path) -> dict[int, Path]:
 
 def seal(directory: Path, record: StepRecord) -> None:
     """Makes the finished arrays in `directory` a step: hashes, syncs, then writes the record."""
-    integrity.sync_tree(directory)
+    files.sync_tree(directory)
     record = dataclasses.replace(record, files=integrity.file_digests(directory))
-    integrity.write_durably(directory / RECORD_NAME, _encode(record))
+    files.write(directory / RECORD_NAME, _encode(record), durable=True)
 
 
 def read_step_record(directory: Path, *, hash_files: bool = False) -> StepRecord:
@@ -150,8 +152,8 @@ def _encode(record: StepRecord) -> bytes:
     body["parameters"] = {n: [list(s.shape), s.dtype] for n, s in record.parameters.items()}
     # JSON has no NaN: metrics are kept as the text that float() reads back exactly.
     body["metrics"] = {name: repr(float(value)) for name, value in record.metrics.items()}
-    digest = hashlib.sha256(integrity.canonical_json(body)).hexdigest()
-    return integrity.canonical_json({"body": body, "sha256": digest})
+    digest = hashlib.sha256(canonical(body)).hexdigest()
+    return canonical({"body": body, "sha256": digest})
 
 
 def _decode(content: bytes, directory: Path) -> StepRecord:
@@ -164,8 +166,8 @@ def _decode(content: bytes, directory: Path) -> StepRecord:
                 f"{where} was written in format {body['format']}, this program reads up to "
                 f"{FORMAT}; upgrade it"
             )
-        digest = hashlib.sha256(integrity.canonical_json(body)).hexdigest()
-        if outer["sha256"] != digest or integrity.canonical_json(outer) != content:
+        digest = hashlib.sha256(canonical(body)).hexdigest()
+        if outer["sha256"] != digest or canonical(outer) != content:
             raise DamagedCheckpointError(f"{where} is altered; restore another step")
         return StepRecord(
             step=body["step"],

@@ -1,7 +1,6 @@
 """Reading a run from outside: never writes, waits for no lock, survives a trainer at work."""
 
 import dataclasses
-import difflib
 import logging
 import os
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import jax
 
 from zoo.checkpoint import arrays, integrity, layout, tree
 from zoo.checkpoint.errors import CheckpointError, DamagedCheckpointError, NoCheckpointError
+from zoo.common.words import near_names
 
 # A trainer may delete the step being read; it would have to do so this often in a row.
 _ATTEMPTS = 10
@@ -202,7 +202,7 @@ def _restored(state: Any, record: layout.StepRecord) -> Restored:
 
 def _did_you_mean(path: Path) -> str:
     below = [p for p in _folders(path) if (p / layout.CHECKPOINTS).is_dir()]
-    near = difflib.get_close_matches(path.name, [p.name for p in _folders(path.parent)], 1)
+    near = near_names(path.name, [p.name for p in _folders(path.parent)], 1)
     if below:
         return f"; did you mean {' or '.join(map(str, sorted(below)[:3]))}?"
     return f"; did you mean {path.parent / near[0]}?" if near and near[0] != path.name else ""

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 from zoo.checkpoint import housekeeping, layout, tree
 from zoo.checkpoint.errors import CheckpointError, NonFiniteError, save_error
-from zoo.checkpoint.lock import RunLock
+from zoo.checkpoint.lock import take_run
 from zoo.checkpoint.reading import Restored, newest_or_none, restore_from
 from zoo.checkpoint.saving import StepSave
 from zoo.processes.agreement import by_first, gathered
@@ -63,7 +63,7 @@ class RunCheckpoints:
         self._keep_last, self._keep_best = keep_last, keep_best
         self._best = (best_metric, best_mode)
         self._timeout_s = save_timeout_s
-        self._lock: RunLock | None = None
+        self._lock: Any = None
         self._saving: StepSave | None = None
         # The last step saved or restored, and the one before it.
         self._position: int | None = None
@@ -89,9 +89,7 @@ class RunCheckpoints:
         """Makes the directory this process's own, which cleans and deletes there from now on."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            lock = RunLock(self._run_dir)
-            lock.acquire()
-            self._lock = lock
+            self._lock = take_run(self._run_dir)
             housekeeping.purge(self._directory)
         except OSError as error:
             raise CheckpointError(

@@ -9,8 +9,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from zoo.checkpoint import arrays, integrity, tree
+from zoo.checkpoint import arrays, tree
 from zoo.checkpoint.errors import CheckpointError, NoCheckpointError
+from zoo.common import files
 
 _ITEM = "weights"
 _SAVE_TIMEOUT_S = 1200.0
@@ -46,7 +47,7 @@ def save_weights(directory: str | Path, params: Mapping[str, jax.Array]) -> None
         # The per-process manifest only serves the merge into the one beside it.
         for manifest in item.glob("ocdbt.process_*/manifest.ocdbt"):
             manifest.unlink()
-        integrity.sync_tree(item)
+        files.sync_tree(item)
         if directory.exists():
             directory.rmdir()
         shutil.move(item, directory)

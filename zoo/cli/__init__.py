@@ -12,7 +12,6 @@ import functools
 import io
 import json
 import logging
-import math
 import operator
 import os
 import sys
@@ -25,6 +24,7 @@ from zoo.cli import actions, commands, data_commands, planning, weights
 from zoo.cli.information import info
 from zoo.cli.inspection import Inspect, inspect
 from zoo.cli.text import Output
+from zoo.common.json_values import finite
 
 __all__ = ["main"]
 
@@ -164,19 +164,10 @@ def _value_of(option: str, args: list[str]) -> str | None:
 
 def _print(output: Output, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_finite(output.value), allow_nan=False))
+        print(json.dumps(finite(output.value), allow_nan=False))
     else:
         print("\n".join(output.lines))
     sys.stdout.flush()
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity; a metric that is one becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fail(error: BaseException, sentence: str, code: int, debug: bool) -> int:

@@ -143,7 +143,8 @@ def predict(command: commands.Predict) -> Output:
 
 def train(command: Any) -> Output:
     """Training from a configuration."""
-    from zoo.training import fit, parse_duration
+    from zoo.common.console import parse_duration
+    from zoo.training import fit
 
     result = fit(
         command.settings,
@@ -184,8 +185,8 @@ def env(command: commands.Env) -> Output:
     """Versions, devices and variables."""
     import jax
 
+    from zoo.common.environment import library_versions
     from zoo.pretrained.index import checkpoints_folder
-    from zoo.pretrained.writing import library_versions
 
     devices = jax.devices()
     value = {

@@ -5,9 +5,11 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from zoo.data.address import GRAMMAR as _DATA_HELP
+from zoo.pretrained.address import GRAMMAR as _MODEL_HELP
+
 _RESUME_HELP = "auto: go on or start; required: only go on; never: only start"
 _CHANGE_HELP = "go on although the configuration differs from the run's"
-_DATA_HELP = "digits, cifar10, cifar100, imagenet2012, folder:PATH or tfds:NAME"
 _BUDGET_HELP = "save and stop after this long, such as 90s, 9m or 1h; the same command goes on"
 _TRAIN_HELP = """Train a model from a configuration file.
 
@@ -51,7 +53,7 @@ class Info(Command):
     $ zoo info vanilla_resnet50_tat_lrelu.digits --json
     """
 
-    id: Annotated[Positional[str], arg(help="model, arch.tag, dir:PATH, file or run directory")]
+    id: Annotated[Positional[str], arg(help=f"arch, {_MODEL_HELP}")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class Eval(Command):
     $ zoo eval --models "vanilla*" --data digits --csv results.csv
     """
 
-    model: Annotated[Positional[str | None], arg(help="arch.tag, dir:PATH or run directory")] = None
+    model: Annotated[Positional[str | None], arg(help=_MODEL_HELP)] = None
     models: Annotated[str | None, arg(help=_MODELS_HELP)] = None
     data: Annotated[str, arg(help=_DATA_HELP)]
     data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None
@@ -87,7 +89,7 @@ class Predict(Command):
     $ zoo predict runs/mine photos/*.jpg --top 1 --json
     """
 
-    model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
+    model: Annotated[Positional[str], arg(help=_MODEL_HELP)]
     files: Annotated[Positional[tuple[str, ...]], arg(help="image files")]
     top: Annotated[int, arg(help="classes per image")] = 5
     image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
@@ -103,7 +105,7 @@ class Finetune(Command):
     $ zoo eval runs/mine --data folder:photos
     """
 
-    model: Annotated[Positional[str], arg(help="arch.tag, dir:PATH or run directory")]
+    model: Annotated[Positional[str], arg(help=_MODEL_HELP)]
     data: Annotated[str, arg(help=_DATA_HELP)]
     workdir: Annotated[str, arg(help="directory of the run; eval and predict accept it")]
     data_dir: Annotated[str | None, arg(help="where the data set's files are")] = None

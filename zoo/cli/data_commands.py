@@ -1,19 +1,19 @@
 """`zoo data`: packing a data set once, and checking what a user has."""
 
 import dataclasses
-import sys
-import time
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 from tyro.conf import Positional, arg
 
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
+from zoo.common.console import Progress
+from zoo.data.address import parse_data
 
 _DATA = Literal["imagenet2012"]
 _FOUND_PROBLEMS = 1
-_SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def data(command: Prepare | Check) -> Output:
 def _prepare(command: Prepare) -> Output:
     from zoo.data.imagenet import prepare_imagenet
 
-    with _Bar("packing") as bar:
+    with _Parts("packing") as bar:
         done = prepare_imagenet(
             command.source,
             command.target,
@@ -94,9 +94,9 @@ def _prepare(command: Prepare) -> Output:
 
 
 def _check(command: Check) -> Output:
-    kind, _, path = command.data.partition(":")
-    if kind == "folder" and path and command.folder is None:
-        return _check_folder(path, command.smallest_side)
+    folder = parse_data(command.data).folder
+    if folder is not None and command.folder is None:
+        return _check_folder(folder, command.smallest_side)
     if command.data != "imagenet2012" or command.folder is None:
         raise ValueError(
             f"{command.data!r} cannot be checked; write folder:PATH, or imagenet2012 FOLDER"
@@ -104,10 +104,10 @@ def _check(command: Check) -> Output:
     return _check_imagenet(command, command.folder)
 
 
-def _check_folder(path: str, smallest_side: int) -> Output:
+def _check_folder(path: Path, smallest_side: int) -> Output:
     from zoo.data.checking import check_folder
 
-    with _Bar("checking") as bar:
+    with _Parts("checking") as bar:
         found = check_folder(path, smallest_side=smallest_side, progress=bar.show)
     lines = [
         f"{split}: {sum(classes.values()):,} images of {len(classes)} classes"
@@ -121,7 +121,7 @@ def _check_folder(path: str, smallest_side: int) -> Output:
 def _check_imagenet(command: Check, folder: str) -> Output:
     from zoo.data.imagenet import check_imagenet
 
-    with _Bar("checking") as bar:
+    with _Parts("checking") as bar:
         found = check_imagenet(
             folder,
             sample=command.sample,
@@ -149,41 +149,25 @@ def _verdict(command: Check, found: Any) -> str:
     return f"good: zoo eval MODEL --data {command.data} --data-dir {found.folder} --split {split}"
 
 
-class _Bar:
-    """Progress on standard error: a bar on a terminal, elsewhere a line now and then."""
+class _Parts:
+    """Progress over the splits of a data set; each ends with a line where there is no terminal."""
 
     def __init__(self, label: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        self._label, self._console = label, Console(stderr=True)
-        self._bar = Progress(
-            "{task.description}",
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._tasks: dict[str, Any] = {}
-        self._started = self._last_line = time.monotonic()
+        self._label, self._split = label, ""
+        self._progress = Progress(label)
 
     def show(self, split: str, done: int, total: int) -> None:
         """What `prepare_imagenet` and `check_imagenet` call."""
-        if split not in self._tasks:
-            self._tasks[split] = self._bar.add_task(f"{self._label} {split}", total=total)
-        self._bar.update(self._tasks[split], completed=done)
-        now = time.monotonic()
-        due = now - self._last_line > _SECONDS_BETWEEN_LINES or done == total
-        if due and not self._console.is_terminal:
-            self._last_line = now
-            seconds = now - self._started
-            print(f"{self._label} {split}: {done:,}/{total:,}, {seconds:.0f} s", file=sys.stderr)
+        if split != self._split:
+            self._split = split
+            self._progress.begin(f"{self._label} {split}", total)
+        self._progress.reach(done)
+        if done == total:
+            self._progress.line()
 
-    def __enter__(self) -> "_Bar":
-        self._bar.start()
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._progress.__exit__()

@@ -1,7 +1,5 @@
 """`zoo info`: what is known about a published weight, an architecture or a run."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 from zoo.cli import commands
@@ -9,33 +7,20 @@ from zoo.cli.text import Output, accuracies, fields
 
 
 def info(command: commands.Info) -> Output:
-    """Everything known about an id, without running it."""
-    from zoo.pretrained.index import UnknownWeightError, read_index
-    from zoo.pretrained.manifest import read_manifest
-    from zoo.pretrained.schema import is_id
-    from zoo.pretrained.single_file import manifest_of_file
-    from zoo.pretrained.sources import present, single_file
+    """Everything known about what an address means, without running it."""
+    from zoo.pretrained.address import Listed, Run, parse_address
+    from zoo.pretrained.index import read_index
+    from zoo.pretrained.sources import manifest_at
 
-    name = command.id
-    file = single_file(name)
-    if file is not None:
-        value = _of_manifest(manifest_of_file(file))
-    elif name.startswith("dir:"):
-        value = _of_manifest(read_manifest(Path(name.removeprefix("dir:")).expanduser()))
-    elif is_id(name) and "." in name and not os.path.isdir(name):
-        folder = present(name)
-        if folder is None:
-            raise UnknownWeightError(
-                f"{name} is not on this machine; fetch it: zoo download {name}"
-            )
-        value = _of_manifest(read_manifest(folder))
-    elif is_id(name) and not os.path.isdir(os.path.join(name, "checkpoints")):
-        weights = [id for id in read_index() if id.partition(".")[0] == name]
-        value = {**_of_architecture(name), "weights": weights}
-    elif os.path.isdir(name):
-        value = _of_run(name)
+    address = parse_address(command.id)
+    if isinstance(address, Run):
+        value = _of_run(str(address.path))
+    elif isinstance(address, Listed) and address.tag is None:
+        weights = {id: entry for id, entry in read_index().items() if id.startswith(f"{address}.")}
+        default = next((id for id, entry in weights.items() if entry.is_default), None)
+        value = {**_of_architecture(str(address)), "weights": list(weights), "default": default}
     else:
-        raise UnknownWeightError(f"{name!r} is no id, file or directory; see: zoo list")
+        value = _of_manifest(manifest_at(address))
     return Output(value, _info_lines(value))
 
 
@@ -103,7 +88,8 @@ def _info_lines(value: dict[str, Any]) -> list[str]:
     for data, measured in value["metrics"].items():
         lines.append(f"  {data:<11} {accuracies({'': measured}).strip()}")
     if "weights" in value:
-        lines.append(f"  weights     {', '.join(value['weights']) or 'none published'}")
+        named = [f"{id} (default)" * (id == value["default"]) or id for id in value["weights"]]
+        lines.append(f"  weights     {', '.join(named) or 'none published'}")
     if "bytes" in value:
         lines.append(f"  files       {len(value['files'])}, {value['bytes']:,} bytes")
     return lines

@@ -7,8 +7,9 @@ from tyro.conf import Positional, arg
 
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
+from zoo.pretrained.address import GRAMMAR
 
-_MODEL_HELP = "model, arch.tag, run directory or package.module:function"
+_MODEL_HELP = f"arch, {GRAMMAR} or package.module:function"
 _DATA_HELP = "16 of its images, 5 of 224 x 224 pixels, make the batch of the norms; else noise"
 _SHAPE_HELP = "of the input, batch axis first; zoo models and functions that return it need none"
 
@@ -34,7 +35,7 @@ class Inspect(Command):
 
 def inspect(command: Inspect) -> Output:
     """A report, its page, and its verdict."""
-    from zoo.evaluation.progress import watched
+    from zoo.common.console import watched
     from zoo.inspection import inspect, write_page
     from zoo.inspection.page import require_plots
 

@@ -8,9 +8,9 @@ from tyro.conf import Positional, arg
 
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
+from zoo.pretrained.address import GRAMMAR
 
 _Format = Literal["safetensors", "huggingface", "torch"]
-_SOURCE_HELP = "arch.tag, https://HOST/PATH or hf:ORG/NAME@REVISION"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Download(Command):
     $ zoo download hf:someone/vanilla_resnet50@v1
     """
 
-    source: Annotated[Positional[str], arg(help=_SOURCE_HELP)]
+    source: Annotated[Positional[str], arg(help=GRAMMAR)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Export(Command):
     $ zoo export vanilla_resnet50_tat_lrelu.digits --format torch --out digits_torch
     """
 
-    model: Annotated[Positional[str], arg(help=f"{_SOURCE_HELP}, dir:PATH or run directory")]
+    model: Annotated[Positional[str], arg(help=GRAMMAR)]
     format: Annotated[_Format, arg(help="what to write")] = "safetensors"
     out: Annotated[str | None, arg(help="a path that is free; None: named after the weight")] = None
     release: Annotated[bool, arg(help="list the safetensors file in the weight's manifest")] = False
@@ -70,7 +70,7 @@ class Push(Command):
     $ zoo predict hf:me/flowers photo.jpg
     """
 
-    model: Annotated[Positional[str], arg(help=f"{_SOURCE_HELP}, dir:PATH or run directory")]
+    model: Annotated[Positional[str], arg(help=GRAMMAR)]
     repository: Annotated[Positional[str], arg(help="hf:ORG/NAME or hf:ORG/NAME@BRANCH")]
     private: Annotated[bool, arg(help="close a new repository to others")] = False
 

@@ -1,18 +1,19 @@
 """Data: sources by name, evaluation preprocessing, augmentation and batches.
 
-Importing it imports neither JAX nor Grain: worker processes load it too.
+Importing it imports neither JAX nor Grain, for worker processes load it too; names are resolved on
+first use, so that the names of data sets cost no NumPy.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from zoo.data.augmentation import Augmentation
-from zoo.data.decode import BadImageError, decode_image
-from zoo.data.pipeline import TrainPipeline, eval_batches
-from zoo.data.preprocessing import Preprocessing
-from zoo.data.sources import Record, Source, limit, open_source, subset
-
-_ON_DEVICE = ("cutmix", "mixup", "random_erasing")
+if TYPE_CHECKING:
+    from zoo.data.augmentation import Augmentation
+    from zoo.data.decode import BadImageError, decode_image
+    from zoo.data.device_augmentation import cutmix, mixup, random_erasing
+    from zoo.data.pipeline import TrainPipeline, eval_batches
+    from zoo.data.preprocessing import Preprocessing
+    from zoo.data.sources import Record, Source, limit, open_source, subset
 
 __all__ = [
     "Augmentation",
@@ -30,9 +31,18 @@ __all__ = [
     "random_erasing",
     "subset",
 ]
+_HOME = {
+    "augmentation": ("Augmentation",),
+    "decode": ("BadImageError", "decode_image"),
+    "device_augmentation": ("cutmix", "mixup", "random_erasing"),
+    "pipeline": ("TrainPipeline", "eval_batches"),
+    "preprocessing": ("Preprocessing",),
+    "sources": ("Record", "Source", "limit", "open_source", "subset"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ON_DEVICE:
-        return getattr(importlib.import_module("zoo.data.device_augmentation"), name)
+    for home, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"zoo.data.{home}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,5 @@
 """CIFAR-10 and CIFAR-100 in the official binary layout; nothing is ever unpickled."""
 
-import os
 import tarfile
 import zlib
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.common import files
 from zoo.data.download import default_data_dir, fetch
 from zoo.data.records import ArraySource
 
@@ -171,10 +171,7 @@ def _unpack(folder: Path, contents: dict[str, bytes]) -> None:
     try:
         folder.mkdir(exist_ok=True)
         for file, data in contents.items():
-            # Under its name a file is always whole: readers look for the name.
-            partial = folder / f".{file}.{os.getpid()}.partial"
-            partial.write_bytes(data)
-            partial.replace(folder / file)
+            files.write(folder / file, data)
     except OSError as error:
         raise ValueError(
             f"cannot unpack into {folder} ({error}); make room or use another data_dir"

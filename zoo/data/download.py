@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 from zoo import transfer
+from zoo.common.console import Progress
 from zoo.transfer import OFFLINE_VARIABLE
 
 DATA_DIR_VARIABLE = "ZOO_DATA_DIR"
@@ -37,9 +38,9 @@ def fetch(url: str, sha256: str, target: Path, *, instead: str) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with transfer.ProgressBar(target.name) as bar:
+            with Progress(target.name, in_bytes=True) as bar:
                 digest = transfer.Digest(sha256)
-                transfer.fetch([url], target, digest, part=part, on_bytes=bar.update)
+                transfer.fetch([url], target, digest, part=part, on_bytes=bar.advance)
         finally:
             for path in target.parent.glob(f"{part.name}*"):
                 path.unlink()

@@ -1,10 +1,10 @@
 """Opening a data set by name: `open_source("cifar10", "train")`.
 
-Owns the names. What a source is stands in `zoo.data.records`; each kind of source has a module.
+What a name means is `zoo.data.address`'s, what a source is `zoo.data.records`'; each kind of source
+has a module.
 """
 
-import difflib
-
+from zoo.data.address import DataAddress, parse_data
 from zoo.data.cifar import CIFAR10, CIFAR100, open_cifar
 from zoo.data.digits import open_digits
 from zoo.data.image_folder import open_image_folder
@@ -23,7 +23,6 @@ from zoo.data.records import (
 from zoo.data.tfds_source import open_tfds
 
 __all__ = [
-    "DATA_SETS",
     "ArraySource",
     "Record",
     "Source",
@@ -33,8 +32,6 @@ __all__ = [
     "subset",
 ]
 
-DATA_SETS = ("digits", "cifar10", "cifar100", "imagenet2012", *VARIANTS)
-PREFIXES = ("folder:", "tfds:")
 SPLITS = ("train", "val", "test", "holdout", "remainder")
 _PARTS_OF_TRAIN = {"holdout": holdout, "remainder": remainder}
 
@@ -45,8 +42,7 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
     Args:
       spec: "digits", "cifar10", "cifar100", "imagenet2012" (archives, Kaggle's tree, class
         folders, flat validation images, TFDS or packed), its test sets "imagenetv2",
-        "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" (class folders of images)
-        or "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
+        "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" or "tfds:NAME".
       split: "train", "val" or "test"; the last two name the same split where only one exists.
         "holdout" and "remainder" are two parts of train, see `zoo.data.records.holdout`.
       data_dir: where the files of all but digits and folders are; each has a default.
@@ -62,21 +58,18 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
         raise ValueError(f"unknown split {split!r}, allowed: {', '.join(SPLITS)}")
     if part := _PARTS_OF_TRAIN.get(split):
         return part(open_source(spec, "train", data_dir=data_dir))
-    if spec == "digits":
-        return open_digits(split)
-    if spec in ("cifar10", "cifar100"):
-        return open_cifar(CIFAR10 if spec == "cifar10" else CIFAR100, split, data_dir)
-    if spec == "imagenet2012":
-        return open_imagenet(split, data_dir)
-    if spec in VARIANTS:
-        return open_variant(spec, split, data_dir)
-    kind, colon, rest = spec.partition(":")
-    if colon and rest and kind == "folder":
-        return open_image_folder(rest, split)
-    if colon and rest and kind == "tfds":
-        return open_tfds(rest, split, data_dir)
-    near = difflib.get_close_matches(spec, (*DATA_SETS, *PREFIXES), n=2, cutoff=0.4)
-    hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise ValueError(
-        f"unknown data set {spec!r}{hint}; allowed: {', '.join(DATA_SETS)}, folder:PATH, tfds:NAME"
-    )
+    match parse_data(spec):
+        case DataAddress("folder", path):
+            return open_image_folder(path, split)
+        case DataAddress("tfds", name):
+            return open_tfds(name, split, data_dir)
+        case DataAddress(_, "digits"):
+            return open_digits(split)
+        case DataAddress(_, "cifar10"):
+            return open_cifar(CIFAR10, split, data_dir)
+        case DataAddress(_, "cifar100"):
+            return open_cifar(CIFAR100, split, data_dir)
+        case DataAddress(_, name) if name in VARIANTS:
+            return open_variant(name, split, data_dir)
+        case _:
+            return open_imagenet(split, data_dir)

@@ -19,6 +19,8 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from zoo.classifier import Classifier, logits
+from zoo.common.console import watched
+from zoo.common.environment import library_versions
 from zoo.data import Preprocessing, Source, eval_batches, open_source
 from zoo.evaluation.compatibility import (
     allowed_logits,
@@ -28,11 +30,9 @@ from zoo.evaluation.compatibility import (
 )
 from zoo.evaluation.examples import Answers
 from zoo.evaluation.measures import expected_calibration_error, real_counts
-from zoo.evaluation.progress import watched
 from zoo.evaluation.result import EvalResult
 from zoo.models import Params, merge
 from zoo.pretrained.loading import as_classifier
-from zoo.pretrained.writing import library_versions
 from zoo.processes.arrays import batch_part, everywhere
 
 PRECISIONS = ("highest", "high", "default")

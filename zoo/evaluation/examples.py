@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.common.files import appearing
 from zoo.evaluation.measures import per_class_counts
 
 
@@ -43,12 +44,10 @@ class Answers:
             raise ValueError(f"{path} should end in .npz; give another name")
         values = {k: v for k, v in vars(self).items() if v is not None}
         texts = {"name": np.asarray(names, str), "classes": np.asarray(classes, str)}
-        partial = path.with_name(f".{path.stem}.{os.getpid()}.npz")
         try:
-            np.savez(partial, **values, **texts)
-            partial.replace(path)
+            with appearing(path) as partial:
+                np.savez(partial, **values, **texts)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise ValueError(f"{path} cannot be written ({error}); give another path") from error
 
     def save_per_class(self, path: str | Path, classes: Sequence[str]) -> None:
@@ -112,11 +111,10 @@ def write_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:
       ValueError: if it cannot be written.
     """
     path = Path(path).expanduser()
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     if not rows:
         return path.unlink(missing_ok=True)
-    _write_csv(partial, rows, "w")
-    partial.replace(path)
+    with appearing(path) as partial:
+        _write_csv(partial, rows, "w")
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]], mode: str) -> None:

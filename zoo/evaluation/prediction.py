@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 
 from zoo.classifier import Classifier
+from zoo.common.console import watched
 from zoo.data.imagenet.labels import readable
 from zoo.evaluation.compatibility import require_trained
-from zoo.evaluation.progress import watched
 from zoo.models import Params, merge
 from zoo.pretrained.loading import as_classifier
 

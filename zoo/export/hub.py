@@ -5,8 +5,8 @@ from pathlib import Path
 
 from zoo.classifier import Classifier
 from zoo.export.forms import ExportError, export
+from zoo.pretrained.address import parse_hub
 from zoo.pretrained.loading import as_classifier
-from zoo.pretrained.sources import hub_repository
 from zoo.transfer import OFFLINE_VARIABLE, hub_url, is_offline
 
 _DEFAULT_BRANCH = "main"
@@ -37,7 +37,8 @@ def push(source: str | Path | Classifier, repository: str, *, private: bool = Fa
       UnknownWeightError: for a repository of another form.
       ValueError: as `export`.
     """
-    name, branch = hub_repository(repository)
+    target = parse_hub(repository)
+    name, branch = str(target.repository), target.revision
     if is_offline():
         raise PushError(f"{OFFLINE_VARIABLE} is set; unset it to upload to {repository}")
     try:

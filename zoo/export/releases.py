@@ -3,8 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from zoo.checkpoint import file_digest
-from zoo.checkpoint.integrity import write_durably
+from zoo.common import files
 from zoo.export.forms import ExportError, export
 from zoo.pretrained import Manifest, read_manifest, write_index
 from zoo.pretrained.manifest import MANIFEST
@@ -29,7 +28,7 @@ def release(folder: Path, out: Path | None = None, *, url: str | None = None) ->
     """
     manifest = read_manifest(folder)
     path = export(f"dir:{folder}", out or f"{manifest.id}.{_FORM}")
-    entry = {"file": f"{manifest.id}.{_FORM}", **file_digest(path)}
+    entry = {"file": f"{manifest.id}.{_FORM}", **files.file_digest(path)}
     listed = manifest.releases.get(_FORM)
     if listed is not None and listed["sha256"] != entry["sha256"]:
         path.unlink()
@@ -44,6 +43,6 @@ def release(folder: Path, out: Path | None = None, *, url: str | None = None) ->
     except ValueError:
         path.unlink()
         raise
-    write_durably(folder / MANIFEST, changed.to_json().encode())
+    files.write(folder / MANIFEST, changed.to_json(), durable=True)
     write_index(folder.parent)
     return changed

@@ -7,11 +7,11 @@ import dataclasses
 import math
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from zoo.classifier import Classifier
 from zoo.data import open_source
+from zoo.data.address import parse_data
 from zoo.models import changed_options
 from zoo.training import (
     CheckpointConfig,
@@ -49,9 +49,8 @@ def splits_of(data: str) -> Splits:
     A folder with val/ chooses by it, and measures on test/ or, without one, on val/ too. All other
     data sets give up a part of train (`zoo.data.records.holdout`) to choose by.
     """
-    kind, _, path = data.partition(":")
-    root = Path(path).expanduser()
-    if kind != "folder":
+    root = parse_data(data).folder
+    if root is None:
         return Splits("remainder", "holdout", "test")
     has_test = (root / "test").is_dir()
     if any((root / name).is_dir() for name in ("val", "valid", "validation")):

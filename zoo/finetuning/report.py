@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from zoo.common import files
 from zoo.data import Source
 from zoo.data.records import example_names
 from zoo.evaluation import EvalResult
@@ -76,7 +77,7 @@ def write_report(
         ),
         commands=html.escape("\n".join(result["commands"])),
     )
-    path.write_text(page, encoding="utf-8")
+    files.write(path, page)
 
 
 def evaluation_command(workdir: Path, config: TrainConfig, split_name: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from zoo.checkpoint import list_steps, read_record
 from zoo.classifier import Classifier
+from zoo.common import files
+from zoo.data.address import parse_data
 from zoo.data.checking import check_folder
 from zoo.evaluation import evaluate, evaluate_params
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
@@ -124,7 +126,7 @@ def finetune(
     if not (workdir / "checkpoints").is_dir() or not list_steps(workdir):
         warnings = _require_sound(data, start)
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / _WARNINGS).write_text(json.dumps(warnings), encoding="utf-8")
+        files.write(workdir / _WARNINGS, json.dumps(warnings))
         _solve_head(start, config, workdir)
     made = 0
     if config.steps:
@@ -138,10 +140,10 @@ def _require_sound(data: str, model: Classifier) -> tuple[str, ...]:
     Raises:
       ValueError: with every error that `check_folder` finds.
     """
-    kind, _, path = data.partition(":")
-    if kind != "folder":
+    folder = parse_data(data).folder
+    if folder is None:
         return ()
-    found = check_folder(path, smallest_side=model.network.feature_info[-1].stride)
+    found = check_folder(folder, smallest_side=model.network.feature_info[-1].stride)
     for warning in found.warnings:
         _log.warning("%s: %s", data, warning)
     if found.errors:
@@ -168,7 +170,7 @@ def _solve_head(start: Classifier, config: TrainConfig, workdir: Path) -> None:
     with open_checkpoints(workdir, config) as checkpoints:
         checkpoints.save(0, state, metrics=metrics, record=record)
     line = json.dumps({"step": 0, "eval": metrics})
-    (workdir / METRICS).write_text(line + "\n", encoding="utf-8")
+    files.write(workdir / METRICS, line + "\n")
 
 
 def _finish(start: Classifier, config: TrainConfig, workdir: Path, made: int) -> FinetuneResult:
@@ -196,7 +198,7 @@ def _finish(start: Classifier, config: TrainConfig, workdir: Path, made: int) ->
         warnings=tuple(json.loads((workdir / _WARNINGS).read_text(encoding="utf-8"))),
     )
     text = json.dumps({**result.to_json(), "evaluation": measured.to_json()}, indent=1)
-    (workdir / RESULT).write_text(text + "\n", encoding="utf-8")
+    files.write(workdir / RESULT, text + "\n")
     write_report(workdir / REPORT, result.to_json(), measured, source, config)
     return result
 

@@ -14,6 +14,7 @@ from zoo.inspection.taps import Network
 from zoo.models import Network as ZooNetwork
 from zoo.models import create_model, list_models, rebuilt
 from zoo.models.shape import reinitialise
+from zoo.pretrained.address import PREFIXES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,8 @@ def _drawn(network: ZooNetwork, seed: int) -> Network:
 
 def _is_import_path(text: str) -> bool:
     module, colon, name = text.partition(":")
+    if f"{module}{colon}" in PREFIXES:
+        return False
     return bool(colon) and all(part.isidentifier() for part in [*module.split("."), name])
 
 

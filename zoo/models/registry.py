@@ -1,7 +1,6 @@
 """Models by id: `vanilla_resnet50_tat_lrelu` names a family, a depth and how it is shaped."""
 
 import dataclasses
-import difflib
 import fnmatch
 import functools
 import re
@@ -10,9 +9,9 @@ from typing import Any
 
 from flax import nnx
 
+from zoo.common.words import natural_order, nearest
 from zoo.models.family import Activations, Network, Shaping, Variant
 from zoo.models.resnet import ResNet
-from zoo.naming import natural_order
 from zoo.shaping import KernelGraph, ShapedActivation, kernel_graph
 from zoo.shaping.solved import solve_once
 
@@ -171,9 +170,8 @@ def _as_tuple(given: Any) -> tuple[Any, ...]:
 def _known(id: str) -> str:
     if id in _VARIANTS:
         return id
-    near = difflib.get_close_matches(id, _VARIANTS, n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(near)}; all: zoo list" if near else "all: zoo list"
-    raise UnknownModelError(f"unknown model {id!r}; {hint}")
+    near = nearest(id, _VARIANTS)
+    raise UnknownModelError(f"unknown model {id!r}; {near}{near and '; '}all: zoo list")
 
 
 register_family(ResNet)

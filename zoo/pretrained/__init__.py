@@ -12,7 +12,7 @@ _HOME = {
     "LoadReport": "adapting",
     "Manifest": "manifest",
     "ManifestError": "strict_json",
-    "UnknownWeightError": "index",
+    "UnknownWeightError": "address",
     "adapt": "adapting",
     "find": "index",
     "list_cached": "cache",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint.integrity import file_problems
-from zoo.pretrained.index import digest_of
+from zoo.common.files import digest_of
 from zoo.pretrained.manifest import MANIFEST, Manifest, parse_manifest, read_manifest
 from zoo.pretrained.schema import is_id
 from zoo.pretrained.strict_json import ManifestError, read_bounded

@@ -1,10 +1,9 @@
 """The card of a published weight: its manifest, for people."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from zoo.common.words import table
 from zoo.pretrained.manifest import Manifest
 
 
@@ -41,12 +40,6 @@ def read_comparison(path: Path) -> str:
     if not isinstance(rows, list) or not rows or any(set(row) != set(rows[0]) for row in rows):
         raise ValueError(f"{path}: give a JSON list of objects that have the same keys")
     return table(list(rows[0]), [[row[key] for key in rows[0]] for row in rows])
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def _head(manifest: Manifest) -> str:

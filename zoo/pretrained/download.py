@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from zoo.checkpoint import file_digests, verify_single_file
+from zoo.common.console import Progress
+from zoo.common.files import digest_of
 from zoo.pretrained.cache import Pin, inspect, remove
-from zoo.pretrained.index import digest_of
 from zoo.pretrained.manifest import (
     MANIFEST,
     SINGLE_FILE,
@@ -28,7 +29,6 @@ from zoo.transfer import (
     Digest,
     DownloadError,
     OutOfSpaceError,
-    ProgressBar,
     TransferProblem,
     fetch,
     is_offline,
@@ -94,10 +94,10 @@ def obtain_file(url: str, sha256: str | None) -> Pin:
     # Until the file is here, its address stands for what it is.
     waiting = Pin("file", 0, hashlib.sha256(url.encode()).hexdigest())
     try:
-        with weight_lock(waiting), _staging(waiting) as staging, ProgressBar(url) as bar:
+        with weight_lock(waiting), _staging(waiting) as staging, _progress(url) as bar:
             whole, part = staging / "files", staging / "parts" / SINGLE_FILE
             path = whole / SINGLE_FILE
-            fetch([url], path, Digest(sha256), part=part, on_bytes=bar.update)
+            fetch([url], path, Digest(sha256), part=part, on_bytes=bar.advance)
             verify_single_file(path)
             manifest = dataclasses.replace(manifest_of_file(path), files=file_digests(whole))
             raw = manifest.to_json().encode()
@@ -232,9 +232,13 @@ def _fetch_files(
     pin: Pin, urls: Sequence[str], staging: Path, manifest: Manifest, names: Sequence[str]
 ) -> None:
     total = sum(manifest.files[name]["bytes"] for name in names)
-    with ProgressBar(pin.id, total) as bar:
+    with _progress(pin.id, total) as bar:
         for name in names:
             _fetch_one(pin, name, urls, staging, manifest.files[name], bar)
+
+
+def _progress(what: str, total: int | None = None) -> Progress:
+    return Progress(f"downloading {what}", total, in_bytes=True)
 
 
 def _fetch_one(
@@ -243,7 +247,7 @@ def _fetch_one(
     urls: Sequence[str],
     staging: Path,
     digest: Mapping[str, Any],
-    bar: ProgressBar | None = None,
+    bar: Progress | None = None,
 ) -> None:
     target = staging / "files" / name
     if target.is_dir():
@@ -251,7 +255,7 @@ def _fetch_one(
     target.parent.mkdir(parents=True, exist_ok=True)
     addresses = [f"{base.rstrip('/')}/{quote(name)}" for base in urls]
     part = staging / "parts" / digest["sha256"]
-    on_bytes = bar.update if bar else lambda n: None
+    on_bytes = bar.advance if bar else lambda n: None
     try:
         fetch(addresses, target, Digest(**digest), part=part, on_bytes=on_bytes)
     except DownloadError as error:

@@ -4,17 +4,17 @@
 small file vouches for all others. Needs neither JAX nor Flax.
 """
 
+import collections
 import dataclasses
-import difflib
 import fnmatch
-import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.naming import natural_order
+from zoo.common import files, words
+from zoo.pretrained.address import Listed, UnknownWeightError, parse_id
 from zoo.pretrained.manifest import MANIFEST, read_manifest
 from zoo.pretrained.schema import digest_problem, is_id
 from zoo.pretrained.strict_json import (
@@ -28,11 +28,8 @@ from zoo.transfer import url_problem
 
 INDEX = "index.json"
 INDEX_VERSION = 1
+_ABOUT = ("params", "input_size", "bytes")
 _VARIABLE = "ZOO_CHECKPOINTS"
-
-
-class UnknownWeightError(ValueError):
-    """No published weight has this name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +40,17 @@ class IndexEntry:
       folder: where it is beside the index, if it is there at all.
       manifest: the digest of its manifest.
       metrics: its accuracy for listings.
+      about: for listings too: "params", "input_size" and "bytes", where the index says them.
       urls: addresses of its folder, in the order in which to try them.
+      is_default: whether its architecture without a tag means this weight.
     """
 
     folder: Path
     manifest: dict[str, Any]
     metrics: dict[str, Any]
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
     urls: tuple[str, ...] = ()
+    is_default: bool = False
 
 
 def checkpoints_folder() -> Path:
@@ -81,44 +82,89 @@ def parse_index(raw: bytes, where: str | Path, checkpoints: Path) -> dict[str, I
     values = parse_object(raw, where)
     check_version(values, INDEX_VERSION, where)
     weights, bases = values.get("weights"), values.get("urls", [])
+    defaults = values.get("defaults", {})
     if not isinstance(weights, dict):
         raise ManifestError(f"{where}: 'weights' is not an object; fetch it again")
+    if not isinstance(defaults, dict) or any(
+        f"{a}.{t}" not in weights for a, t in defaults.items()
+    ):
+        raise ManifestError(f"{where}: 'defaults' names a weight it does not list; fetch it again")
     if not isinstance(bases, list) or any(not isinstance(b, str) or url_problem(b) for b in bases):
         raise ManifestError(f"{where}: 'urls' is not a list of https addresses; fetch it again")
-    return {
+    entries = {
         id: _entry(where, id, weights[id], checkpoints, bases)
-        for id in sorted(weights, key=natural_order)
+        for id in sorted(weights, key=words.natural_order)
     }
+    tags = collections.Counter(parse_id(id).arch for id in entries)
+    for id, entry in entries.items():
+        arch, tag = id.split(".", 1) if "." in id else (id, None)
+        if tags[arch] == 1 or defaults.get(arch) == tag:
+            entries[id] = dataclasses.replace(entry, is_default=True)
+    return entries
 
 
-def write_index(checkpoints: Path, urls: Sequence[str] | None = None) -> None:
+def write_index(
+    checkpoints: Path,
+    urls: Sequence[str] | None = None,
+    defaults: Mapping[str, str] | None = None,
+) -> None:
     """Lists every published weight below `checkpoints` in its `index.json`, atomically.
 
     Args:
       checkpoints: the folder of published weights.
       urls: addresses from which `checkpoints` is served, in the order in which to try them; None
         keeps those of the present index.
+      defaults: architecture -> tag of the weight that is meant by the architecture alone. Others
+        keep theirs; of several weights without a default it is the one written first, so that a
+        new one changes nobody's program.
     """
-    if urls is None:
-        present = checkpoints / INDEX
-        urls = read_object(present).get("urls", []) if present.exists() else []
+    present = read_object(checkpoints / INDEX) if (checkpoints / INDEX).exists() else {}
+    urls = present.get("urls", []) if urls is None else urls
     folders = sorted(path.parent for path in checkpoints.glob(f"*/{MANIFEST}"))
-    weights = {}
+    weights, created = {}, {}
     for folder in folders:
         manifest = read_manifest(folder)
         if manifest.id != folder.name:
             raise ManifestError(f"{folder} holds {manifest.id}; rename the folder to that")
-        digest = digest_of((folder / MANIFEST).read_bytes())
+        digest = files.digest_of((folder / MANIFEST).read_bytes())
         metrics = {
             name: {key: measured[key] for key in ("top1", "top5", "n")}
             for name, measured in manifest.metrics.items()
         }
-        weights[manifest.id] = {"manifest": digest, "metrics": metrics}
-    values = {"format_version": INDEX_VERSION, "urls": list(urls), "weights": weights}
-    text = json.dumps(values, indent=1)
-    temporary = checkpoints / f".{INDEX}.{os.getpid()}"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, checkpoints / INDEX)
+        weights[manifest.id] = {
+            "manifest": digest,
+            "metrics": metrics,
+            "params": manifest.params,
+            "input_size": list(manifest.input_size),
+            "bytes": manifest.num_bytes,
+        }
+        created[manifest.id] = manifest.created
+    chosen = {**present.get("defaults", {}), **(defaults or {})}
+    values = {
+        "format_version": INDEX_VERSION,
+        "urls": list(urls),
+        "defaults": _defaults(created, chosen),
+        "weights": weights,
+    }
+    files.write(checkpoints / INDEX, json.dumps(values, indent=1) + "\n")
+
+
+def _defaults(created: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """Architecture -> tag, for those with several weights.
+
+    Args:
+      created: id -> when the weight was written.
+      chosen: architecture -> tag that is wanted; one that does not exist is left out.
+    """
+    tags: dict[str, list[str]] = {}
+    for id in sorted(created, key=lambda id: (created[id], id)):
+        listed = parse_id(id)
+        tags.setdefault(listed.arch, []).append(str(listed.tag))
+    return {
+        arch: chosen[arch] if chosen.get(arch) in those else those[0]
+        for arch, those in sorted(tags.items())
+        if len(those) > 1
+    }
 
 
 def list_pretrained(pattern: str = "*") -> list[str]:
@@ -126,36 +172,24 @@ def list_pretrained(pattern: str = "*") -> list[str]:
     return fnmatch.filter(read_index(), pattern)
 
 
-def find(name: str) -> tuple[str, IndexEntry]:
-    """The published weight called `arch.tag`, or the only one of architecture `arch`.
+def find(name: str | Listed) -> tuple[str, IndexEntry]:
+    """The published weight called `arch.tag`, or the default one of architecture `arch`.
 
     Raises:
-      UnknownWeightError: if there is none or more than one; names the nearest or all.
+      UnknownWeightError: if there is none; names those of the architecture, or the nearest.
     """
-    if not is_id(name):
-        raise UnknownWeightError(
-            f"{name!r} names no weight; allowed: arch.tag such as "
-            "vanilla_resnet50_tat_lrelu.digits, dir:PATH, https://..., hf:ORG/NAME@REVISION, or "
-            "the directory of a run"
-        )
+    listed = name if isinstance(name, Listed) else parse_id(name)
     index = read_index()
-    if name in index:
-        return name, index[name]
-    same_arch = [id for id in index if id.partition(".")[0] == name.partition(".")[0]]
-    if "." not in name and len(same_arch) == 1:
-        return same_arch[0], index[same_arch[0]]
+    same_arch = {id: entry for id, entry in index.items() if parse_id(id).arch == listed.arch}
+    for id, entry in same_arch.items():
+        if id == str(listed) or (listed.tag is None and entry.is_default):
+            return id, entry
     if same_arch:
-        raise UnknownWeightError(f"no weight {name!r}; there are: {', '.join(same_arch)}")
-    near = difflib.get_close_matches(name, index, n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(near)}" if near else f"{checkpoints_folder()} lists none like it"
+        raise UnknownWeightError(f"no weight {str(listed)!r}; there are: {', '.join(same_arch)}")
+    hint = words.nearest(str(listed), index) or f"{checkpoints_folder()} lists none like it"
     raise UnknownWeightError(
-        f"no weight {name!r}; {hint}; all: zoo list --pretrained; own weights: zoo train"
+        f"no weight {str(listed)!r}; {hint}; all: zoo list --pretrained; own weights: zoo train"
     )
-
-
-def digest_of(content: bytes) -> dict[str, Any]:
-    """Size and sha256 of `content`, as manifests list them."""
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _entry(
@@ -171,5 +205,6 @@ def _entry(
         folder=checkpoints / id,
         manifest=values["manifest"],
         metrics=metrics if isinstance(metrics, dict) else {},
+        about={name: values[name] for name in _ABOUT if name in values},
         urls=tuple(f"{base.rstrip('/')}/{id}" for base in bases),
     )

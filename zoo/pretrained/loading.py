@@ -17,14 +17,10 @@ from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Params, Solved, create_model, merge, split
 from zoo.pretrained.adapting import adapt
-from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE, WEIGHTS, Manifest
+from zoo.pretrained.address import Address, File, Run, parse_address
+from zoo.pretrained.manifest import SINGLE_FILE, WEIGHTS, Manifest
 from zoo.pretrained.single_file import manifest_of_file
-from zoo.pretrained.sources import (
-    FOLDER_PREFIX,
-    is_address,
-    locate,
-    single_file,
-)
+from zoo.pretrained.sources import locate
 from zoo.pretrained.strict_json import ManifestError
 
 _log = logging.getLogger("zoo.pretrained")
@@ -48,11 +44,11 @@ def load_pretrained(
       logits = model(model.preprocess("three.png"))
 
     Args:
-      source: `arch.tag`; `arch` if it has one tag only; `dir:PATH`, the folder of a published
-        weight or of `zoo export --format huggingface`; `FILE.safetensors`, which `zoo export`
-        wrote; either of them on a server, `https://HOST/PATH`, or a folder in a repository,
-        `hf:ORG/NAME@REVISION`; or the directory of a training run. What is not on this
-        machine is downloaded into the cache, and no connection is opened for what is.
+      source: an address (`zoo.pretrained.address`): `arch.tag`, or `arch` for its default weight;
+        a path, which is the folder of a published weight or of `zoo export`, a safetensors file of
+        `zoo export`, or the directory of a training run; a folder or file on a server,
+        `https://HOST/PATH`, or a folder in a repository, `hf:ORG/NAME@REVISION`. What is not on
+        this machine is downloaded into the cache, and no connection is opened for what is.
       num_classes, in_channels, image_size: where they differ from the weight's, the network is
         adapted (`adapt`), and a line of the log says what was kept, adapted and newly initialised;
         `evaluate` refuses a model with a new head until it has `classes`.
@@ -67,15 +63,16 @@ def load_pretrained(
       DownloadError: for a weight that is not on this machine and cannot be downloaded.
       ValueError: for a number of classes, channels or pixels that the network cannot have.
     """
-    text = str(source)
-    file = single_file(text)
-    run = _run_folder(text) if file is None else None
-    if run is not None:
-        model = load_run(run, step)
-    elif step is not None:
-        raise ValueError(f"step={step!r} belongs to training runs; {text} is a published weight")
-    else:
-        model = _load_published(text) if file is None else load_file(file)
+    address = parse_address(source)
+    if step is not None and not isinstance(address, Run):
+        raise ValueError(f"step={step!r} belongs to training runs; {source} is a published weight")
+    match address:
+        case Run(path):
+            model = load_run(path, step)
+        case File(path):
+            model = load_file(path)
+        case _:
+            model = _load_published(address)
     adapted = adapt(
         model, num_classes=num_classes, in_channels=in_channels, image_size=image_size, seed=seed
     )
@@ -136,21 +133,8 @@ def served_step(run: str | Path) -> Literal["best"] | None:
     return "best" if config.get("checkpoint", {}).get("served") == "best" else None
 
 
-def _run_folder(text: str) -> Path | None:
-    """The folder, if `text` means a directory that is not a published weight's."""
-    looks_like_path = any(mark in text for mark in ("/", "\\", "~")) or text in (".", "..")
-    if text.startswith(FOLDER_PREFIX) or is_address(text):
-        return None
-    path = Path(text).expanduser()
-    if not looks_like_path and not (path / "checkpoints").is_dir():
-        return None
-    if (path / MANIFEST).exists():
-        raise ValueError(f"{text} is the folder of a published weight; write dir:{text}")
-    return path
-
-
-def _load_published(text: str) -> Classifier:
-    folder, manifest = locate(text)
+def _load_published(address: Address) -> Classifier:
+    folder, manifest = locate(address)
     single = folder / SINGLE_FILE
 
     def read(abstract: Any) -> Params:

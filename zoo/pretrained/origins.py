@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
+from zoo.common import files
 from zoo.pretrained.cache import Pin, cache_folder, entries
 from zoo.pretrained.schema import digest_problem, is_id
 from zoo.pretrained.strict_json import ManifestError, read_object
@@ -29,9 +28,7 @@ def write_origin(source: str, pin: Pin) -> None:
     path = _origin(source)
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {"source": source, "id": pin.id, "manifest": pin.digest}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(json.dumps(values), encoding="utf-8")
-    os.replace(temporary, path)
+    files.write(path, json.dumps(values))
 
 
 def forget_origins(id: str | None) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from zoo.checkpoint import file_digest, read_about
+from zoo.checkpoint import read_about
+from zoo.common.files import file_digest
 from zoo.pretrained.manifest import Manifest, manifest_of
 from zoo.pretrained.strict_json import parse_object
 

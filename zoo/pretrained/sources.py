@@ -1,25 +1,31 @@
-"""What the name of a weight means, and its folder on this machine, verified.
+"""From the address of a weight to its folder on this machine, verified.
 
-arch.tag              listed in the index; beside it, in the cache, or downloaded
-dir:PATH              the folder of a published weight; FILE.safetensors is `single_file`
-https://HOST/PATH     the same on a server; #sha256=HEX at the end pins its manifest, or the file
-hf:ORG/NAME@REVISION  the same in a repository of Hugging Face's hub; HF_TOKEN opens private ones
+What an address means is `zoo.pretrained.address`'s; here it is found: beside the index, in the
+cache, or downloaded.
 """
 
 import os
-import re
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
 from zoo.checkpoint import verify_files
+from zoo.common.files import digest_of
+from zoo.pretrained.address import (
+    Address,
+    File,
+    Folder,
+    Listed,
+    Remote,
+    Run,
+    UnknownWeightError,
+    parse_address,
+)
 from zoo.pretrained.cache import Pin, inspect
 from zoo.pretrained.download import obtain, obtain_file, read_remote, require_fetchable
 from zoo.pretrained.index import (
     INDEX,
     IndexEntry,
-    UnknownWeightError,
     checkpoints_folder,
-    digest_of,
     find,
     parse_index,
 )
@@ -31,65 +37,73 @@ from zoo.pretrained.manifest import (
     read_manifest,
 )
 from zoo.pretrained.origins import read_origin, write_origin
-from zoo.pretrained.schema import is_id
+from zoo.pretrained.single_file import manifest_of_file
 from zoo.pretrained.strict_json import ManifestError
-from zoo.transfer import DownloadError, hub_url, storage_error, url_problem
+from zoo.transfer import DownloadError, storage_error, url_problem
 
-FOLDER_PREFIX, HUB_PREFIX = "dir:", "hf:"
 URL_VARIABLE = "ZOO_URL"
-_HUB_NAME = re.compile(
-    r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w-][\w.-]*(?:/[\w-][\w.-]*)*))?", re.ASCII
-)
-_PIN = re.compile(r"(.*)#sha256=([0-9a-f]{64})")
 
 
-def is_address(text: str) -> bool:
-    """Whether `text` is a source on a server."""
-    return "://" in text or text.startswith(HUB_PREFIX)
-
-
-def locate(text: str) -> tuple[Path, Manifest]:
+def locate(source: str | Path | Address) -> tuple[Path, Manifest]:
     """The folder of a published weight and its manifest, every file verified.
 
-    Args:
-      text: as in the table above.
-
     Raises:
-      UnknownWeightError: nothing is published under this name.
+      UnknownWeightError: nothing is published under this name, or it is a run or a single file.
       ManifestError: the manifest is damaged, newer, or another weight's.
       CheckpointError: files on this machine, outside the cache, are not the published ones.
       DownloadError: it has to be downloaded and cannot be.
     """
-    if text.startswith(FOLDER_PREFIX):
-        folder = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
-        manifest = read_manifest(folder)
-        own = digest_of((folder / MANIFEST).read_bytes())
-        verify_files(folder, {**manifest.files, MANIFEST: own}, besides=_of_tools(folder, manifest))
-        return folder, manifest
-    if is_address(text):
-        return _locate_address(text)
-    try:
-        id, entry = find(text)
-    except UnknownWeightError:
-        if not base_urls() or not is_id(text) or "." not in text:
-            raise
-        return _locate_elsewhere(text)
-    return _locate_entry(id, entry)
+    address = parse_address(source) if isinstance(source, str | Path) else source
+    match address:
+        case Folder(folder):
+            manifest = read_manifest(folder)
+            own = digest_of((folder / MANIFEST).read_bytes())
+            files = {**manifest.files, MANIFEST: own}
+            verify_files(folder, files, besides=_of_tools(folder, manifest))
+            return folder, manifest
+        case Remote():
+            return _locate_remote(address)
+        case Listed():
+            try:
+                id, entry = find(address)
+            except UnknownWeightError:
+                if not base_urls() or address.tag is None:
+                    raise
+                return _locate_elsewhere(str(address))
+            return _locate_entry(id, entry)
+        case File(path) | Run(path):
+            kind = "a file" if isinstance(address, File) else "a run, or nothing,"
+            raise UnknownWeightError(f"{path} is {kind} on this machine, no published weight")
 
 
-def single_file(text: str) -> Path | None:
-    """The safetensors file that `text` means, or that is all there is of a weight's folder."""
-    if is_address(text):
-        return None
-    path = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
-    if path.suffix == Path(SINGLE_FILE).suffix:
-        return path
-    alone = path / SINGLE_FILE
-    is_alone = text.startswith(FOLDER_PREFIX) and not (path / MANIFEST).exists()
-    return alone if is_alone and alone.is_file() else None
+def manifest_at(address: Listed | Folder | File | Remote) -> Manifest:
+    """What a weight says about itself; of one on a server's folder only this is fetched.
+
+    Raises:
+      UnknownWeightError: it is listed, but not on this machine.
+      ManifestError, CheckpointError, DownloadError: as `locate`.
+    """
+    match address:
+        case File(path):
+            return manifest_of_file(path)
+        case Folder(path):
+            return read_manifest(path)
+        case Listed():
+            folder = present(address)
+            if folder is None:
+                raise UnknownWeightError(
+                    f"{address} is not on this machine; fetch it: zoo download {address}"
+                )
+            return read_manifest(folder)
+        case Remote() if address.is_file:
+            return locate(address)[1]
+    pin = read_origin(address.text)
+    if pin is not None and pin.folder.is_dir():
+        return read_manifest(pin.folder)
+    return _fetched_manifest(address)[0]
 
 
-def present(name: str) -> Path | None:
+def present(name: str | Listed) -> Path | None:
     """The folder of a listed weight if it is on this machine; nothing is hashed or downloaded.
 
     Raises:
@@ -122,18 +136,6 @@ def _of_tools(folder: Path, manifest: Manifest) -> tuple[str, ...]:
         return ()
     paths = (path.relative_to(folder) for path in folder.rglob("*"))
     return tuple(path.as_posix() for path in paths if path.parts[0].startswith("."))
-
-
-def hub_repository(address: str) -> tuple[str, str]:
-    """ORG/NAME and the revision that `hf:ORG/NAME@REVISION` means; "main" where it names none.
-
-    Raises:
-      UnknownWeightError: if it has another form.
-    """
-    name = _HUB_NAME.fullmatch(address.removeprefix(HUB_PREFIX))
-    if name is None or not address.startswith(HUB_PREFIX):
-        raise UnknownWeightError(f"{address!r} names no repository; write hf:ORG/NAME@REVISION")
-    return name[1], name[2] or "main"
 
 
 def _locate_entry(id: str, entry: IndexEntry) -> tuple[Path, Manifest]:
@@ -174,40 +176,29 @@ def _remote_index(id: str, bases: tuple[str, ...]) -> dict[str, IndexEntry]:
     raise DownloadError("; ".join(reasons))
 
 
-def _locate_address(text: str) -> tuple[Path, Manifest]:
-    pinned = _PIN.fullmatch(text)
-    address, sha256 = (pinned[1], pinned[2]) if pinned else (text, None)
-    url = _url_of(address)
-    pin = read_origin(text)
-    if url.endswith(Path(SINGLE_FILE).suffix):
+def _locate_remote(address: Remote) -> tuple[Path, Manifest]:
+    pin = read_origin(address.text)
+    if address.is_file:
         if pin is None or inspect(pin.folder, pin.digest)[1]:
-            pin = obtain_file(url, sha256)
-        return _obtain_and_note(text, pin, [])
+            pin = obtain_file(address.url, address.sha256)
+        return _obtain_and_note(address.text, pin, [])
     if pin is None:
-        raw = read_remote(f"{url}/{MANIFEST}", text)
-        digest = digest_of(raw)
-        if sha256 not in (None, digest["sha256"]):
-            raise DownloadError(
-                f"{address} has a manifest of sha256 {digest['sha256']}, {sha256} was asked for; "
-                "check the address"
-            )
-        manifest = parse_manifest(raw, f"{url}/{MANIFEST}")
+        manifest, digest = _fetched_manifest(address)
         pin = Pin(require_fetchable(manifest, manifest.id).id, **digest)
-    return _obtain_and_note(text, pin, [url])
+    return _obtain_and_note(address.text, pin, [address.url])
 
 
-def _url_of(address: str) -> str:
-    if address.startswith(HUB_PREFIX):
-        repository, revision = hub_repository(address)
-        address = f"{hub_url()}/{repository}/resolve/{quote(revision, safe='')}"
-    problem = url_problem(address)
-    if not problem and ("?" in address or "#" in address):
-        problem = "has a query or fragment; only #sha256= and 64 hexadecimal digits may follow"
-    if problem:
-        raise UnknownWeightError(
-            f"{address!r} {problem}; give the https address of a published weight's folder or file"
+def _fetched_manifest(address: Remote) -> tuple[Manifest, dict[str, Any]]:
+    """The manifest of a folder on a server, and its digest."""
+    url = f"{address.url}/{MANIFEST}"
+    raw = read_remote(url, address.text)
+    digest = digest_of(raw)
+    if address.sha256 not in (None, digest["sha256"]):
+        raise DownloadError(
+            f"{address.text} has a manifest of sha256 {digest['sha256']}, another was asked for; "
+            "check the address"
         )
-    return address.rstrip("/").removesuffix(f"/{MANIFEST}")
+    return parse_manifest(raw, url), digest
 
 
 def _obtain_and_note(source: str, pin: Pin, urls: list[str]) -> tuple[Path, Manifest]:

@@ -7,6 +7,7 @@ import time
 import uuid
 from pathlib import Path
 
+from zoo.common.locks import waiting_lock
 from zoo.pretrained.cache import (
     CachedWeight,
     Pin,
@@ -17,7 +18,7 @@ from zoo.pretrained.cache import (
     remove,
 )
 from zoo.pretrained.origins import forget_origins
-from zoo.transfer import storage_error, waiting_lock
+from zoo.transfer import storage_error
 
 _FREE = "free"
 _FORGOTTEN_S = 7 * 24 * 3600

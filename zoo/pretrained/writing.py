@@ -6,22 +6,20 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import file_digests, save_weights
 from zoo.classifier import Classifier
+from zoo.common.environment import library_versions
+from zoo.common.files import digest_of
+from zoo.common.json_values import plain
 from zoo.complexity import count_macs, count_params
 from zoo.models import Network, Params, Shaping, changed_options, graph_of
-from zoo.pretrained.index import digest_of
+from zoo.pretrained.address import parse_id
 from zoo.pretrained.manifest import CARD, MANIFEST, WEIGHTS, Manifest, read_manifest
 from zoo.pretrained.schema import FORMAT_VERSION, is_id
 from zoo.shaping import method_to_json
-
-DISTRIBUTIONS = (
-    "flax-vanilla-zoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow",
-)  # fmt: skip
 
 
 def write_pretrained(
@@ -57,7 +55,7 @@ def write_pretrained(
     folder = Path(folder).expanduser().absolute()
     if folder.exists():
         raise ValueError(f"{folder} exists; a tag is never reused, choose another")
-    if not is_id(folder.name) or "." not in folder.name:
+    if not is_id(folder.name) or parse_id(folder.name).tag is None:
         raise ValueError(f"{folder.name!r} is no id; name the folder arch.tag")
     _require_described(model)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +133,7 @@ def describe(model: Classifier) -> dict[str, Any]:
         "overrides": changed_options(network.config, provenance.arch),
         "activation": dataclasses.asdict(network.activations[0]),
         "shaping": shaping_record(network, provenance.shaping),
-        "preprocess": _plain(dataclasses.asdict(model.preprocess)),
+        "preprocess": plain(dataclasses.asdict(model.preprocess)),
         "classes": tuple(model.classes),
         "input_size": size,
         "params": count_params(network),
@@ -165,22 +163,5 @@ def _require_described(model: Classifier) -> None:
         )
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide numbers, of those installed."""
-    found = {}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value

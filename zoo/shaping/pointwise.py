@@ -5,7 +5,6 @@ expectations (`gaussian`).
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -13,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import special
+
+from zoo.common.words import nearest
 
 Jet = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -59,10 +60,9 @@ def pointwise(name: str) -> Pointwise:
     """
     if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]
-    near = difflib.get_close_matches(str(name), ACTIVATIONS, n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(near)}; " if near else ""
+    near = nearest(str(name), ACTIVATIONS)
     raise UnknownActivationError(
-        f"unknown activation {name!r}; {hint}all: {', '.join(sorted(ACTIVATIONS))}"
+        f"unknown activation {name!r}; {near}{near and '; '}all: {', '.join(sorted(ACTIVATIONS))}"
     )
 
 

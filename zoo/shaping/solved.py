@@ -5,10 +5,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from zoo.common import files
 from zoo.shaping.activation import ShapedActivation
 from zoo.shaping.graph import KernelGraph
 from zoo.shaping.methods import DKS, EOC, TAT
@@ -61,11 +61,4 @@ def _write(path: Path, solved: ShapedActivation) -> None:
     text = json.dumps({"activation": fields, "sha256": _digest(fields)})
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise
+        files.write(path, text)

@@ -1,6 +1,5 @@
 """Training: a configuration in, a run directory with a trained network out."""
 
-from zoo.training.budget import parse_duration
 from zoo.training.config import (
     DIGITS_PREPROCESSING,
     CheckpointConfig,
@@ -63,7 +62,6 @@ __all__ = [
     "load_config",
     "make_optimizer",
     "make_schedule",
-    "parse_duration",
     "prepare",
     "read_metrics",
     "validate",

@@ -1,37 +1,16 @@
 """How much of a run fits into the time it is given."""
 
 import math
-import re
 import time
 
 import jax
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+from zoo.common.console import duration
+
 # Weight of the newest measurement: the speed of a shared machine changes.
 _NEWEST = 0.3
 # Share of the budget kept for the save as long as none was measured.
 _UNMEASURED_SAVE = 0.05
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of a duration such as "540", "540s", "9m" or "1.5h".
-
-    Raises:
-      ValueError: if `text` is nothing of this kind.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if match is None:
-        raise ValueError(f"duration {text!r}; give a number and s, m or h, such as 9m")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def duration(seconds: float) -> str:
-    """A duration in words, for instance "45 s", "9 min" or "1.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:,.1f} h"
 
 
 class TimeBudget:

@@ -7,6 +7,7 @@ import dataclasses
 import math
 from typing import Any
 
+from zoo.common.json_values import plain
 from zoo.data import Augmentation, Preprocessing
 from zoo.training.decode import decode_dataclass
 from zoo.training.model_config import ModelConfig
@@ -21,7 +22,7 @@ class DataConfig:
     """Where the training examples come from.
 
     Attributes:
-      name: "digits", "cifar10", "cifar100", "imagenet2012", "folder:PATH" or "tfds:NAME".
+      name: of a data set (`zoo.data.address`), such as "digits", "folder:PATH" or "tfds:NAME".
       data_dir: folder of the data; None is the default cache.
       split: split trained on.
       batch_size: examples per step over all devices and hosts.
@@ -175,7 +176,7 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as JSON values; `from_json` is the inverse."""
-        return _plain(dataclasses.asdict(self))
+        return plain(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
@@ -206,11 +207,3 @@ def _updated(model: dict[str, Any]) -> dict[str, Any]:
     if model.get("input_norm", "") is None:
         del model["input_norm"]
     return model
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    return value

@@ -1,11 +1,12 @@
 """JSON values to frozen dataclasses, with every mistake in one error."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
+
+from zoo.common.words import nearest
 
 T = TypeVar("T")
 
@@ -53,8 +54,7 @@ def _dataclass(kind: Any, values: Any, path: str, mistakes: list[str]) -> Any:
         if name in names:
             arguments[name] = _value(hints[name], value, f"{path}{name}", mistakes)
         else:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"nearest: {near[0]}" if near else f"allowed: {', '.join(names)}"
+            hint = nearest(name, names, 1) or f"allowed: {', '.join(names)}"
             mistakes.append(f"{path}{name}: no such field; {hint}")
     if mistakes:
         return None

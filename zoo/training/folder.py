@@ -5,27 +5,25 @@ object per line, of training or of an evaluation.
 """
 
 import datetime
-import functools
-import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from zoo.checkpoint import RunCheckpoints
+from zoo.common import files
+from zoo.common.environment import code_commit, library_versions
 from zoo.processes.agreement import require_same
 from zoo.training.config import TrainConfig
 
 CONFIG = "config.json"
 ENVIRONMENT = "env.json"
 METRICS = "metrics.jsonl"
-_LIBRARIES = ("flax-vanilla-zoo", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 # Fields that change how a run is watched, stored or fed, but no bit of its weights.
 _FREE = ("log.", "checkpoint.", "eval.", "data.workers", "data.data_dir")
 
@@ -64,7 +62,7 @@ def require_same_start(config: TrainConfig) -> None:
     Raises:
       ProcessesDifferError: on all processes, with what differs.
     """
-    code = {"commit": _commit(), "python": platform.python_version(), **dict(_versions())}
+    code = {"commit": code_commit(), "python": platform.python_version(), **library_versions()}
     settings = config.to_json()
     for field in ("data_dir", "workers"):  # each host has its own disks and cores
         del settings["data"][field]
@@ -115,10 +113,10 @@ def environment() -> dict[str, Any]:
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "commit": _commit(),
+        "commit": code_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": dict(_versions()),
+        "versions": library_versions(),
         "backend": jax.default_backend(),
         "devices": {"count": len(devices), "kind": devices[0].device_kind},
         "processes": jax.process_count(),
@@ -141,37 +139,8 @@ def truncate_metrics(run_dir: Path, step: int) -> None:
     path = run_dir / METRICS
     if path.exists():
         kept = [json.dumps(line) + "\n" for line in read_metrics(run_dir) if line["step"] <= step]
-        _replace(path, "".join(kept))
-
-
-# Once: a process keeps the code it began with, while the checkout may move on.
-@functools.cache
-def _commit() -> str | None:
-    """Commit of the checkout this code runs from, `-dirty` if changed; None outside of one."""
-    checkout = Path(__file__).resolve().parents[2]
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    if not (checkout / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() or None
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for library in _LIBRARIES:
-        try:
-            yield library, importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+        files.write(path, "".join(kept))
 
 
 def _write(path: Path, value: Any) -> None:
-    _replace(path, json.dumps(value, indent=1) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    files.write(path, json.dumps(value, indent=1) + "\n")

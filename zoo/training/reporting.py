@@ -9,16 +9,9 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import jax
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from zoo.common.console import Progress
+from zoo.common.json_values import finite
 from zoo.training.config import TrainConfig
 from zoo.training.folder import METRICS
 
@@ -46,7 +39,7 @@ class JsonlWriter:
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Appends one line."""
-        self._file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+        self._file.write(json.dumps(finite(line), allow_nan=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -99,31 +92,22 @@ class Reporter:
         self, config: TrainConfig, run_dir: Path, total: int, start: int, *, progress: bool
     ) -> None:
         main = jax.process_index() == 0
-        console = Console(file=sys.stderr)
-        shown = progress and main
         self._config, self._run_dir, self._main = config, run_dir, main
         self._total, self._step = total, start
-        self._prints = shown and not console.is_terminal
+        self._shown = progress and main
+        self._prints = self._shown and not sys.stderr.isatty()
         self._writers: list[Writer] = []
         self._last = (time.monotonic(), start)
         self._bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not (shown and console.is_terminal),
+            "training", total, done=start, shown=self._shown, lines=False, stays=True
         )
-        self._task = self._bar.add_task("training", total=total, completed=start, note="")
 
     def __enter__(self) -> Self:
         if self._main:
             self._writers.append(JsonlWriter(self._run_dir))
             if self._config.log.tensorboard:
                 self._writers.append(TensorBoardWriter(self._run_dir))
-        self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(
@@ -132,7 +116,7 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        self._bar.__exit__()
         for writer in self._writers:
             writer.close()
 
@@ -144,7 +128,7 @@ class Reporter:
     def advance(self, step: int) -> None:
         """`step` updates are under way."""
         self._step = step
-        self._bar.update(self._task, completed=step)
+        self._bar.reach(step)
 
     def training_line(
         self, step: int, averaged: Mapping[str, Sequence[float]], newest: Mapping[str, Any]
@@ -179,19 +163,17 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Prints a sentence, above the bar where there is one."""
-        if self._prints:
-            print(text, file=sys.stderr)
-        elif not self._bar.disable:
-            self._bar.console.print(text, highlight=False)
+        if self._shown:
+            self._bar.say(text)
 
     def _write(self, line: Mapping[str, Any]) -> None:
         for writer in self._writers:
             writer.write(line)
 
     def _note(self, text: str, left: str) -> None:
-        self._bar.update(self._task, note=text)
+        self._bar.reach(self._step, note=text)
         if self._prints:
-            print(f"step {self._step}/{self._total}  {text}  {left}", file=sys.stderr)
+            self._bar.say(f"step {self._step}/{self._total}  {text}  {left}")
 
 
 def _scalars(line: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
@@ -202,11 +184,3 @@ def _scalars(line: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float
         elif isinstance(value, (int, float)):
             found.append((prefix + name, value))
     return found
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value

@@ -1,12 +1,13 @@
 """What makes a training configuration wrong, found before anything is downloaded or compiled."""
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator
 
+from zoo.common.words import nearest
+from zoo.data.address import parse_data
 from zoo.data.resident import resident_mistakes
-from zoo.data.sources import DATA_SETS, PREFIXES, SPLITS
+from zoo.data.sources import SPLITS
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
 from zoo.training.optimizer import OPTIMIZERS
@@ -62,8 +63,10 @@ def _model(config: TrainConfig) -> Iterator[str]:
 
 def _data(config: TrainConfig) -> Iterator[str]:
     data = config.data
-    if not any(data.name.startswith(prefix.split(":")[0] + ":") for prefix in PREFIXES):
-        yield from _one_of("data.name", data.name, (*DATA_SETS, *PREFIXES))
+    try:
+        parse_data(data.name)
+    except ValueError as error:
+        yield f"data.name: {error}"
     yield from _above("data.batch_size", data.batch_size, 1)
     yield from _above("data.workers", data.workers, 0)
     yield from _above("data.limit", data.limit, 1)
@@ -198,8 +201,8 @@ def _one_of(
 ) -> Iterator[str]:
     allowed = tuple(allowed)
     if value not in allowed:
-        near = difflib.get_close_matches(value, allowed, n=3, cutoff=0.4)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
+        near = nearest(value, allowed)
+        hint = f"; {near}" if near else ""
         listing = f"; allowed: {', '.join(allowed)}" if show_all else "; all: zoo list"
         yield f"{name}={value!r} is unknown{hint}{listing}"
 

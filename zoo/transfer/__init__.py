@@ -14,9 +14,7 @@ from zoo.transfer.fetch import (
 )
 from zoo.transfer.http import TransferProblem, url_problem
 from zoo.transfer.hub import hub_url
-from zoo.transfer.lock import waiting_lock
 from zoo.transfer.places import CACHE_VARIABLE, OFFLINE_VARIABLE, cache_home, is_offline
-from zoo.transfer.progress import ProgressBar
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -25,7 +23,6 @@ __all__ = [
     "FULL_DISK",
     "OFFLINE_VARIABLE",
     "OutOfSpaceError",
-    "ProgressBar",
     "TransferProblem",
     "cache_home",
     "fetch",
@@ -34,5 +31,4 @@ __all__ = [
     "read_small",
     "storage_error",
     "url_problem",
-    "waiting_lock",
 ]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import hashlib
 import http.client
 import os
 import random
@@ -12,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from zoo.common import files
 from zoo.transfer.http import ATTEMPTS, TransferProblem, blocks, open_url
 from zoo.transfer.places import CACHE_VARIABLE
 
@@ -161,16 +161,12 @@ class _Part:
 
     def finish(self, target: Path) -> None:
         """Gives the part its name if it is what it should be, else throws it away."""
-        digest = hashlib.sha256()
-        with open(self.path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-            os.fsync(file.fileno())
-        wanted = self.digest.sha256
-        if wanted is not None and digest.hexdigest() != wanted:
+        got, wanted = files.file_digest(self.path)["sha256"], self.digest.sha256
+        files.sync(self.path)
+        if wanted is not None and got != wanted:
             self._discarded()
             raise TransferProblem(
-                f"sent other bytes than were published (sha256 {digest.hexdigest()[:12]}, not "
+                f"sent other bytes than were published (sha256 {got[:12]}, not "
                 f"{wanted[:12]}){self._hint}",
                 attempts=2,
             )

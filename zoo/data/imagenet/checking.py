@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from zoo.common.files import file_digest
 from zoo.data.imagenet.labels import label_of_wnid, wnids
 from zoo.data.imagenet.layout import TRAIN_TAR, VAL_TAR
 from zoo.data.imagenet.packed import has_manifest, read_manifest
 from zoo.data.imagenet.sampling import Looked, look_at
-from zoo.data.imagenet.shards import file_sha256
 from zoo.data.imagenet.source import (
     COMPLETE,
     NAME,
@@ -176,7 +176,7 @@ def _file_problems(root: Path, split: str, everything: bool, partial: bool) -> l
             f"{split}: {root / shard.file} is not what was packed (its sha256 differs); copy it "
             "again or prepare it again"
             for shard in shards[::step]
-            if file_sha256(root / shard.file) != shard.sha256
+            if file_digest(root / shard.file)["sha256"] != shard.sha256
         ]
     archive = root / name
     if partial or not archive.is_file():

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.common import files
 from zoo.data.imagenet.layout import Listing
 from zoo.data.records import MissingSplitError
 
@@ -101,9 +102,8 @@ def read_manifest(root: Path) -> dict[str, PackedSplit]:
 def write_manifest(root: Path, splits: dict[str, PackedSplit]) -> None:
     """Writes the manifest under its name when it is whole."""
     values = {name: dataclasses.asdict(split) for name, split in splits.items()}
-    partial = root / f".{MANIFEST}.partial"
-    partial.write_text(json.dumps({"format": FORMAT, "splits": values}, indent=1) + "\n")
-    partial.replace(root / MANIFEST)
+    text = json.dumps({"format": FORMAT, "splits": values}, indent=1)
+    files.write(root / MANIFEST, text + "\n")
 
 
 def open_packed(root: Path, split: str) -> Listing:

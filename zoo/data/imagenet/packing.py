@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from zoo.common import files
 from zoo.data.decode import BadImageError
 from zoo.data.imagenet.layout import Listing, find_listing
 from zoo.data.imagenet.packed import (
@@ -25,7 +26,7 @@ from zoo.data.imagenet.packed import (
     shard_problems,
     write_manifest,
 )
-from zoo.data.imagenet.shards import RECEIPTS, BadImagesError, finish_shard, write_whole
+from zoo.data.imagenet.shards import RECEIPTS, BadImagesError, finish_shard
 from zoo.data.imagenet.source import ImageNetSource, listing_digest, listing_lines
 from zoo.data.records import MissingSplitError
 
@@ -161,7 +162,7 @@ def _open_target(source: Path, target: Path, plan: dict[str, Any]) -> None:
         )
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+        files.write(path, text)
 
 
 def _pack_split(
@@ -198,7 +199,7 @@ def _pack_split(
     if bad:
         raise BadImageError(_bad_images(name, sorted(bad)))
     digest = listing_digest(source.store.names, source.labels)
-    write_whole(
+    files.write(
         target / listing_file(name), "".join(listing_lines(source.store.names, source.labels))
     )
     return PackedSplit(

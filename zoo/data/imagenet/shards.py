@@ -3,10 +3,10 @@
 import dataclasses
 import hashlib
 import json
-import os
 import threading
 from pathlib import Path
 
+from zoo.common import files
 from zoo.data.decode import BadImageError, check_image
 from zoo.data.imagenet.packed import Shard, array_record
 from zoo.data.imagenet.source import ImageNetSource
@@ -36,16 +36,15 @@ def finish_shard(
     receipt = path.parent / RECEIPTS / f"{path.name}.json"
     if receipt.is_file() and path.is_file():
         shard = Shard(**json.loads(receipt.read_text()))
-        if path.stat().st_size == shard.bytes and file_sha256(path) == shard.sha256:
+        if files.file_digest(path) == {"bytes": shard.bytes, "sha256": shard.sha256}:
             return shard, True
     partial = path.parent / RECEIPTS / f"{path.name}.partial"
     digests = _write_records(partial, source, chosen, stop)
     _check_records(partial, digests)
-    shard = Shard(path.name, len(chosen), partial.stat().st_size, file_sha256(partial))
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
+    shard = Shard(path.name, len(chosen), **files.file_digest(partial))
+    files.sync(partial)
     partial.replace(path)
-    write_whole(receipt, json.dumps(dataclasses.asdict(shard)))
+    files.write(receipt, json.dumps(dataclasses.asdict(shard)))
     return shard, False
 
 
@@ -80,16 +79,3 @@ def _check_records(path: Path, digests: list[bytes]) -> None:
     reader.close()
     if read != digests:
         raise OSError(f"{path} does not hold what was written to it; check the disk")
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file that under its name is always whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, errors="surrogateescape")
-    partial.replace(path)

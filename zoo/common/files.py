@@ -1,0 +1,89 @@
+"""Files that are there whole or not at all, and the digests that say what is in them."""
+
+import contextlib
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_BLOCK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def appearing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
+    """A hidden path beside `path`, with its suffix, which takes its name when the block is done.
+
+    What was at `path` is replaced in one step: a reader finds the old file or the new one, never a
+    part. After an error nothing is left.
+
+    Args:
+      path: of the file, in an existing folder.
+      durable: also force the file and its name to the disk, so that the same holds after a power
+        cut.
+    """
+    path = Path(path)
+    unique = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    partial = path.with_name(f".{path.stem}.{unique}.partial{path.suffix}")
+    try:
+        yield partial
+        if durable:
+            sync(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync(path.parent)
+        sync(path.parent.parent)
+
+
+def write(path: str | Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Puts `content` (text as UTF-8) in the place of the file at `path`, as `appearing` does.
+
+    Text read with `errors="surrogateescape"` is written back as the bytes it was.
+    """
+    raw = content if isinstance(content, bytes) else content.encode(errors="surrogateescape")
+    with appearing(path, durable=durable) as partial:
+        partial.write_bytes(raw)
+
+
+def digest_of(content: bytes) -> dict[str, Any]:
+    """Size and sha256 of `content`: `{"bytes": 115, "sha256": "4f..."}`."""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def file_digest(path: Path) -> dict[str, Any]:
+    """`digest_of` what the regular file at `path` holds; -1 bytes where it cannot be read.
+
+    `O_NOFOLLOW` and `O_NONBLOCK` guard against a swap for a link or a pipe.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        return {"bytes": -1, "sha256": f"unreadable: {error.strerror}"}
+    digest, size = hashlib.sha256(), 0
+    with open(descriptor, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def sync(path: Path) -> None:
+    """Forces a file's content, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(directory: Path) -> None:
+    """Forces every file and folder below `directory`, and its own entry, to the disk."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            sync(Path(folder) / name)
+        sync(Path(folder))
+    sync(directory.parent)
