@@ -60,8 +60,9 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
     if isinstance(network, Classifier):
         network, preprocess, trained = network.network, network.preprocess, True
     if isinstance(network, ZooNetwork):
-        # With initial weights a convolution sees one location, so one pixel shows all of it.
-        shape = shape or (1, 1, 1, network.config.in_channels)
+        # With initial weights a convolution sees one location, so few pixels show all of it.
+        side = network.config.smallest_image_size
+        shape = shape or (1, side, side, network.config.in_channels)
         draw = functools.partial(_drawn, network)
         return Subject(name, network, shape, draw, trained, preprocess)
     if shape is None:

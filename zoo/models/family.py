@@ -94,6 +94,11 @@ class NetworkConfig:
         """Side of the images that the network is meant for, in pixels; other sizes work too."""
         return 224
 
+    @property
+    def smallest_image_size(self) -> int:
+        """Smallest side of images that the forward pass takes, in pixels."""
+        return 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
