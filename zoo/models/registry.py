@@ -10,6 +10,7 @@ from typing import Any
 
 from flax import nnx
 
+from zoo.cpu import require_right_results
 from zoo.models.network import Network
 from zoo.models.resnet import ResNet
 from zoo.models.resnet_config import BASIC_DEPTHS, BLOCKS_PER_STAGE, ResNetConfig
@@ -93,7 +94,9 @@ def create_model(
     Raises:
       UnknownModelError: for an unknown id; names the nearest.
       ValueError: for an unknown or invalid override, or an activation that cannot be solved.
+      WrongResultsError: if JAX was started before `zoo`, in a way in which it computes wrongly.
     """
+    require_right_results()
     entry = _lookup(id)
     config = _override(entry.config, overrides)
     shaping = shaping or entry.shaping
