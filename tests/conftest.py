@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+import zoo  # noqa: F401  before any test starts JAX: it says how JAX computes rightly
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # What is solved in a test is not kept between runs.
 os.environ.setdefault("ZOO_SOLVED_CACHE", "0")

@@ -11,6 +11,7 @@ from tests.conftest import REPOSITORY
 
 LAYERS = (
     ("common",),
+    ("cpu",),
     ("shaping", "transfer", "processes"),
     ("models", "data", "complexity"),
     ("checkpoint",),

@@ -1,11 +1,15 @@
 """Vanilla Zoo: deep networks without shortcuts or normalisation, in Flax NNX.
 
-Names are resolved on first use, so that `import zoo` is cheap and starts no JAX backend.
+Names are resolved on first use, so that `import zoo` is cheap and starts no JAX backend. All that
+it does is to set what JAX reads when it starts (`zoo.cpu`).
 """
 
 import importlib
 from typing import Any
 
+from zoo.cpu import prepare
+
+prepare()
 __version__ = "0.1.0"
 
 _HOME = {

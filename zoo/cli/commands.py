@@ -21,6 +21,7 @@ $ tools/launch/local.sh 2 zoo train configs/smoke_digits.py --workdir runs/smoke
 _SIZE_HELP = "side in pixels to which images are brought; None: the weight's"
 _EVAL_BATCH_HELP = "examples per step over all devices; halved while they run out of memory"
 _MODELS_HELP = "in place of one model: every published weight that this shell pattern matches"
+_CHECK_HELP = "compute what JAX is known to get wrong on processors; exit code 1 if it does"
 _STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
 
 
@@ -122,10 +123,13 @@ class Finetune(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Env(Command):
-    """Versions, devices and variables that decide what runs here.
+    """Versions, devices and variables that decide what runs here, and whether JAX is right.
 
     $ zoo env --json
+    $ zoo env --check
     """
+
+    check: Annotated[bool, arg(help=_CHECK_HELP)] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 from flax import nnx
 
 from zoo.common.words import natural_order, nearest
+from zoo.cpu import require_right_results
 from zoo.models.family import Activations, Network, Shaping, Variant
 from zoo.models.resnet import ResNet
 from zoo.shaping import KernelGraph, ShapedActivation, kernel_graph
@@ -92,7 +93,9 @@ def create_model(
     Raises:
       UnknownModelError: for an unknown id; names the nearest.
       ValueError: for an unknown or invalid option, or an activation that cannot be solved.
+      WrongResultsError: if JAX was started before `zoo`, in a way in which it computes wrongly.
     """
+    require_right_results()
     variant = variant_of(id)
     config = with_options(variant.config, options)
     methods = variant.shaping if shaping is None else _as_tuple(shaping)

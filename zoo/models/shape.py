@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
+from zoo.cpu import require_right_results
 from zoo.models.layers import scaled_uniform_orthogonal
 from zoo.models.marked import Solutions, applied, check_replaced, with_activations
 from zoo.shaping import ACTIVATIONS, DKS, EOC, TAT, KernelGraph, NotShapableError, kernel_graph
@@ -75,6 +76,7 @@ def shape(
             f"shape takes an NNX module or a callable pytree, got {type(module).__name__}; "
             + (_USE_BRIDGE if isinstance(module, linen.Module) else _USE_SOLVE)
         )
+    require_right_results()
     kinds = {one.phi for one in applied(trace(module, example_shapes, dtype).jaxpr)}
     graph = kernel_graph(module, *example_shapes, dtype=dtype)
     if per_kind:
