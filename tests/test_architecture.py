@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 LAYERS = (
-    ("shaping", "naming", "transfer", "processes"),
+    ("shaping", "naming", "transfer", "processes", "kernels"),
     ("models", "data", "complexity"),
     ("checkpoint",),
     ("evaluation", "pretrained", "inspection", "export"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from zoo.data.resident import resident_mistakes
 from zoo.data.sources import DATA_SETS, PREFIXES, SPLITS
+from zoo.kernels import KERNELS
 from zoo.models import ResNetConfig, list_models
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
@@ -49,6 +50,7 @@ def _run(config: TrainConfig) -> Iterator[str]:
     if config.epochs is not None and not 0 < config.epochs < math.inf:
         yield f"epochs={config.epochs}: give a positive number"
     yield from _one_of("precision", config.precision, _PRECISIONS)
+    yield from _one_of("kernels", config.kernels, KERNELS)
     yield from _pattern("trainable", config.trainable)
     if config.ema_decay is not None:
         yield from _share("ema_decay", config.ema_decay, below_one=True)
