@@ -34,7 +34,7 @@ lint: venv
 # Resolves pyproject.toml anew for every supported Python; the lock names no index. The extra `tpu` is left out: its compiler
 # weighs 200 MB and only `zoo plan` for TPUs and TPUs themselves want it.
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes $(foreach extra,demo huggingface inspect tensorboard test,--extra $(extra)) \
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes $(foreach extra,cpu demo huggingface inspect tensorboard test,--extra $(extra)) \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file requirements.lock
 
 clean:

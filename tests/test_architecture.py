@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 LAYERS = (
     ("common",),
     ("cpu",),
-    ("shaping", "transfer", "processes"),
+    ("shaping", "transfer", "processes", "kernels"),
     ("models", "data", "complexity"),
     ("checkpoint",),
     ("evaluation", "pretrained", "inspection", "export", "classifier"),

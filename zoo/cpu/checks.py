@@ -73,7 +73,7 @@ def _convolution() -> Check:
         for i in range(3)
         for j in range(3)
     )
-    error = _relative(np.asarray(jax.jit(convolve)(images, kernel)), right)
+    error = _relative(np.asarray(jax.jit(convolve)(images, kernel)), np.asarray(right))
     return _compared("convolution", error, error < 1e-5)  # 72 float32 products
 
 

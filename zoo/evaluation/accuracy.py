@@ -31,6 +31,7 @@ from zoo.evaluation.compatibility import (
 from zoo.evaluation.examples import Answers
 from zoo.evaluation.measures import expected_calibration_error, real_counts
 from zoo.evaluation.result import EvalResult
+from zoo.kernels import Kernels
 from zoo.models import Params, merge
 from zoo.pretrained.loading import as_classifier
 from zoo.processes.arrays import batch_part, everywhere
@@ -107,6 +108,7 @@ def evaluate_params(
     devices: Sequence[jax.Device] | None = None,
     keep_logits: bool = False,
     progress: bool = False,
+    kernels: Kernels | None = None,
     on_batch: Callable[[], None] = lambda: None,
 ) -> EvalResult:
     """`evaluate` for parameters that live outside a model; compiled once per structure.
@@ -117,6 +119,7 @@ def evaluate_params(
       source: examples.
       preprocessing: applied to every image.
       labels: label of the source -> index of the logit; None where they are the same.
+      kernels: what computes; None is XLA.
       on_batch: called after every batch.
       batch_size: see `evaluate`, as all others.
     """
@@ -145,7 +148,17 @@ def evaluate_params(
         batch["index"] = batch["index"].astype(np.int32)
         placed = {n: jax.make_array_from_process_local_data(split, x) for n, x in batch.items()}
         waiting.append(
-            _answers(graphdef, params, placed, allowed, preprocessing, precision, keep_logits, mesh)
+            _answers(
+                graphdef,
+                params,
+                placed,
+                allowed,
+                preprocessing,
+                precision,
+                kernels or Kernels(),
+                keep_logits,
+                mesh,
+            )
         )
         on_batch()
         if len(waiting) > _IN_FLIGHT:
@@ -173,7 +186,7 @@ def label_ranks(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 @functools.partial(
-    jax.jit, static_argnames=("graphdef", "preprocessing", "precision", "keep", "mesh")
+    jax.jit, static_argnames=("graphdef", "preprocessing", "precision", "kernels", "keep", "mesh")
 )
 def _answers(
     graphdef: nnx.GraphDef,
@@ -182,12 +195,16 @@ def _answers(
     allowed: np.ndarray | None,
     preprocessing: Preprocessing,
     precision: str,
+    kernels: Kernels,
     keep: bool,
     mesh: Mesh,
 ) -> dict[str, jax.Array]:
     """Answers to a batch with what they answer, all of it on every device: so in every process."""
     with jax.default_matmul_precision(precision):
-        scores = logits(merge(graphdef, params), preprocessing, batch["image"])
+        compute = kernels.applied(
+            lambda params, images: logits(merge(graphdef, params), preprocessing, images)
+        )
+        scores = compute(params, batch["image"])
     finite = jnp.isfinite(scores).all(axis=1)
     if allowed is not None:
         is_allowed = jnp.zeros(scores.shape[1], bool).at[allowed].set(True)

@@ -153,6 +153,8 @@ class TrainConfig:
       ema_decay: decay of the averaged weights used for evaluation; None evaluates the weights.
       trainable: regular expression; only parameters whose name it finds are trained.
       precision: of matrix products: "default", "high" or "highest".
+      kernels: what computes convolutions and matrix products: "xla", "onednn" (one processor, with
+        the extra `cpu`), or "auto", which takes oneDNN where it is there.
     """
 
     steps: int | None = None
@@ -169,6 +171,7 @@ class TrainConfig:
     ema_decay: float | None = None
     trainable: str = ".*"
     precision: str = "default"
+    kernels: str = "auto"
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()

@@ -24,8 +24,9 @@ from zoo.training.config import TrainConfig
 CONFIG = "config.json"
 ENVIRONMENT = "env.json"
 METRICS = "metrics.jsonl"
-# Fields that change how a run is watched, stored or fed, but no bit of its weights.
-_FREE = ("log.", "checkpoint.", "eval.", "data.workers", "data.data_dir")
+# Fields that change how a run is watched, stored or fed, but no bit of its weights; which kernels
+# `kernels` stands for is asked on its own.
+_FREE = ("log.", "checkpoint.", "eval.", "data.workers", "data.data_dir", "kernels")
 
 
 class ResumeError(ValueError):
@@ -98,6 +99,20 @@ def check_data(run_dir: Path, record: Mapping[str, Any], fingerprint: Mapping[st
         raise ResumeError(
             f"the data of the run in {run_dir} has changed; bring it back, or allow the change "
             "(--allow-data-change):\n  " + "\n  ".join(lines)
+        )
+
+
+def check_kernels(run_dir: Path, record: Mapping[str, Any], kernels: str) -> None:
+    """Refuses to go on with a run by other kernels, whose sums round otherwise.
+
+    Raises:
+      ResumeError: if the run was computed by others than `kernels`.
+    """
+    before = record.get("kernels", "XLA")  # of runs that are older than the field
+    if before != kernels:
+        raise ResumeError(
+            f"{run_dir} holds a run computed by {before}, here it would be {kernels}; set `kernels`"
+            " to what it was, or allow the change (--allow-config-change)"
         )
 
 

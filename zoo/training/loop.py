@@ -22,6 +22,7 @@ from zoo.training.folder import (
     ResumeError,
     check_config,
     check_data,
+    check_kernels,
     open_checkpoints,
     require_same_start,
     truncate_metrics,
@@ -124,6 +125,8 @@ def fit(
         require_same({"data": run.pipeline.fingerprint, "test data": len(run.eval_source)})
         if start is not None and not allow_data_change:
             check_data(run_dir, record, run.pipeline.fingerprint)
+        if start is not None and not allow_config_change:
+            check_kernels(run_dir, record, str(run.kernels))
         if start is None:
             state = run.initial_state(initial_params, fresh)
         else:
@@ -189,6 +192,7 @@ class _Session:
         periods = (config.log.every_steps, config.eval.every_steps, config.checkpoint.every_steps)
         if config.optimizer.name == "kfac":
             reporter.say(self._curvature())
+        reporter.say(f"kernels: {run.kernels.description}, {config.model.options['dtype']}")
         reporter.say("compiling the training step")
         step, compile_seconds = run.compile()
         reporter.begin(start, compile_seconds)
@@ -257,6 +261,7 @@ class _Session:
             run.eval_source,
             run.config.preprocessing,
             batch_size=run.config.eval.batch_size,
+            kernels=run.kernels,
             devices=list(run.mesh.devices.flat),
             on_batch=self.watchdog.beat,
         )

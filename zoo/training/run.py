@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from zoo.classifier import Classifier, Provenance
 from zoo.data import Source, TrainPipeline
 from zoo.data.resident import resident_arrays, resident_batch, resident_orders
+from zoo.kernels import Kernels, choose_kernels
 from zoo.models import (
     Network,
     Params,
@@ -32,6 +33,7 @@ from zoo.training.curvature import check_layers
 from zoo.training.decode import ConfigError
 from zoo.training.dispatch import largest_dispatch, repeated, stacked
 from zoo.training.examples import make_pipeline, open_split
+from zoo.training.initial import fitting
 from zoo.training.schedule import make_schedule
 from zoo.training.sharding import (
     batch_sharding,
@@ -63,6 +65,7 @@ class Run:
       train_step: the update.
       mesh: the devices.
       total_steps: number of updates.
+      kernels: what computes the convolutions and matrix products of the step.
     """
 
     config: TrainConfig
@@ -73,6 +76,7 @@ class Run:
     train_step: TrainStep
     mesh: Mesh
     total_steps: int
+    kernels: Kernels
 
     @property
     def steps_per_dispatch(self) -> int:
@@ -101,7 +105,8 @@ class Run:
         Raises:
           ConfigError: lists every parameter that is missing, unknown or of another shape.
         """
-        given = self._given(initial_params, fresh) if initial_params is not None else {}
+        wanted = self.abstract_state.params
+        given = {} if initial_params is None else fitting(initial_params, wanted, fresh)
 
         def init(given: Params) -> TrainState:
             model = rebuilt(self.model, seed=self.config.seed)
@@ -128,7 +133,7 @@ class Run:
         data = self._resident_arrays()
         started = time.perf_counter()
         step = jax.jit(
-            self._step,
+            self.kernels.applied(self._step),
             out_shardings=(self.shardings, replicated(self.mesh)),
             donate_argnums=0,
         )
@@ -191,25 +196,9 @@ class Run:
             "model": model,
             "config": self.config.to_json(),
             "data": self.pipeline.fingerprint,
+            "kernels": str(self.kernels),
             "total_steps": self.total_steps,
         }
-
-    def _given(self, initial: Params, fresh: Sequence[str]) -> Params:
-        wanted = self.abstract_state.params
-        is_fresh = {name for name in wanted if any(re.search(p, name) for p in fresh)}
-        lines = [f"unknown to the model: {name}" for name in initial if name not in wanted]
-        for name in sorted(set(wanted) - is_fresh):
-            if name not in initial:
-                lines.append(f"missing: {name} {wanted[name].shape}")
-            elif initial[name].shape != wanted[name].shape:
-                shapes = f"{initial[name].shape} given, {wanted[name].shape} expected"
-                lines.append(f"other shape: {name} is {shapes}")
-        if lines:
-            raise ConfigError(
-                "the initial parameters do not fit the model (name those that shall start at "
-                "random in `fresh`):\n  " + "\n  ".join(lines)
-            )
-        return {name: initial[name] for name in wanted if name not in is_fresh}
 
 
 def prepare(
@@ -228,6 +217,7 @@ def prepare(
     Raises:
       ConfigError: if the data's classes or size contradict the configuration, or nothing is left
         to train.
+      NoKernelsError: if the configuration wants kernels that cannot be had here.
     """
     source = open_split(config, config.data.split, config.data.limit)
     classes = config.model.num_classes or len(source.classes)
@@ -247,6 +237,7 @@ def prepare(
         train_step=train_step,
         mesh=mesh,
         total_steps=total,
+        kernels=choose_kernels(config.kernels, list(mesh.devices.flat)),
     )
 
 

@@ -8,6 +8,7 @@ from zoo.common.words import nearest
 from zoo.data.address import parse_data
 from zoo.data.resident import resident_mistakes
 from zoo.data.sources import SPLITS
+from zoo.kernels import KERNELS
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
 from zoo.training.optimizer import OPTIMIZERS
@@ -49,6 +50,7 @@ def _run(config: TrainConfig) -> Iterator[str]:
     if config.epochs is not None and not 0 < config.epochs < math.inf:
         yield f"epochs={config.epochs}: give a positive number"
     yield from _one_of("precision", config.precision, _PRECISIONS)
+    yield from _one_of("kernels", config.kernels, KERNELS)
     yield from _pattern("trainable", config.trainable)
     if config.ema_decay is not None:
         yield from _share("ema_decay", config.ema_decay, below_one=True)
