@@ -1,6 +1,6 @@
 """CIFAR-10 on a processor: a plain chain of 50 layers, a quarter of full width, no normalisation.
 
-Command   zoo train configs/vanilla_resnet50_tat_lrelu_cifar10.py --workdir runs/cifar10 --data.data-dir DIR
+Command   zoo train configs/vanilla_resnet50_tat_lrelu_cifar10.py --workdir runs/cifar10
 Needs     the extra `cpu`: 16 bits on two cores are computed by oneDNN
 """
 

@@ -35,7 +35,7 @@ def _publish(monkeypatch, *arguments):
 
 def test_a_finished_run_can_be_published_once(tuned, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ZOO_CHECKPOINTS", str(tmp_path))
-    id = f"{tuned.model.arch}.sevens"
+    id = f"{tuned.model.provenance.arch}.sevens"
     assert _publish(monkeypatch, tuned.workdir, "--id", id, "--release", tmp_path) == 0
     assert list_pretrained() == [id]
     model = load_pretrained(id)

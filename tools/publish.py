@@ -80,8 +80,9 @@ def publish(arguments: argparse.Namespace) -> None:
     record = finished_record(run)
     model = load_pretrained(run.absolute())
     arch, _, tag = arguments.id.partition(".")
-    if arch != model.arch:
-        raise ValueError(f"--id {arguments.id}: the run trained {model.arch}; use {model.arch}.TAG")
+    if arch != model.provenance.arch:
+        trained = model.provenance.arch
+        raise ValueError(f"--id {arguments.id}: the run trained {trained}; use {trained}.TAG")
     if is_published(checkpoints / arguments.id, model):
         print(f"{arguments.id} is published with these weights already: nothing to do")
         return

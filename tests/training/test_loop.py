@@ -148,7 +148,7 @@ def test_best_checkpoint_is_that_of_the_best_evaluation(tmp_path):
     best = read_record(tmp_path, "best")
     assert sorted(measured) == [2, 4, 6, 8, 10, 12]
     assert best.metrics["top1"] == max(measured.values()) == measured[best.step]
-    averaged = np.asarray(result.model.head.kernel[...])
+    averaged = np.asarray(result.model.network.head.kernel[...])
     assert np.array_equal(averaged, result.state.ema["head.kernel"])
     assert not np.array_equal(averaged, result.state.params["head.kernel"])
 

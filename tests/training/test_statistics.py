@@ -120,7 +120,7 @@ def test_published_and_loaded_it_answers_alike(finished, tmp_path):
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert manifest.params == sum(
-        value.size for name, value in ours.items() if name not in statistics_of(loaded)
+        value.size for name, value in ours.items() if name not in statistics_of(loaded.network)
     )
     assert manifest.shaping is None
     source = limit(open_source("digits", "test"), 64)
@@ -142,6 +142,7 @@ def test_fine_tuning_measures_what_it_trains(finished, tmp_path, train):
     )
     newest = load_pretrained(tmp_path, step=tuned.steps_made)
     before, after = start.split()[1], newest.split()[1]
-    same = {name: np.array_equal(before[name], after[name]) for name in statistics_of(start)}
+    measured = statistics_of(start.network)
+    same = {name: np.array_equal(before[name], after[name]) for name in measured}
     assert all(same.values()) if train == "head" else not any(same.values())
     assert start.config.input_norm == tuned.model.config.input_norm == "none"
