@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from zoo.cpu.sums import whole_sum
 from zoo.data import Preprocessing, Source, eval_batches
 from zoo.models import Params, merge
 
@@ -117,7 +118,7 @@ def _solve(weights: Params, features: jax.Array, targets: jax.Array, penalty: fl
     def loss(weights: Params) -> jax.Array:
         logits = features @ weights["kernel"] + weights["bias"]
         losses = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=1)
-        return losses.mean() + penalty / 2 * jnp.sum(weights["kernel"] ** 2)
+        return losses.mean() + penalty / 2 * whole_sum(weights["kernel"] ** 2)
 
     solver = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zoo.cpu.sums import whole_mean
 from zoo.inspection.prediction import Prediction
 from zoo.inspection.report import LayerNorms, Spectrum
 from zoo.inspection.subject import Subject
@@ -37,7 +38,7 @@ def norms(
     ) -> tuple[jax.Array, list[jax.Array]]:
         output, taps = tapped([*trained, *weights[len(names) :]], images, offsets)
         if output.ndim != 2:
-            return jnp.mean(output**2) / 2, taps
+            return whole_mean(output**2) / 2, taps
         chosen = jax.nn.log_softmax(output)[jnp.arange(len(output)), labels % output.shape[1]]
         return -jnp.mean(chosen), taps
 
@@ -156,5 +157,4 @@ def _batch(subject: Subject, data: str | None, seed: int) -> tuple[Any, Any, str
 
 
 def _rms(x: jax.Array) -> jax.Array:
-    # In two steps: float32 adds up rows, then their means, without losing digits.
-    return jnp.sqrt(jnp.mean(jnp.mean(jnp.square(x), axis=-1)))
+    return jnp.sqrt(whole_mean(jnp.square(x)))

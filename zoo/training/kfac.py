@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from zoo.cpu.sums import whole_sum
 from zoo.models import Params
 from zoo.training.curvature import Block, Curvature, Factors, fisher_blocks
 
@@ -149,5 +150,5 @@ def _inverse(matrix: jax.Array) -> jax.Array:
 
 
 def _inner(first: Params, second: Params) -> jax.Array:
-    products = [jnp.vdot(first[name], second[name].astype(jnp.float32)) for name in first]
+    products = [whole_sum(first[name] * second[name].astype(jnp.float32)) for name in first]
     return jnp.sum(jnp.stack(products))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from optax import contrib
 
+from zoo.cpu.sums import norm
 from zoo.models import Layout, Params, distance_to_head
 from zoo.training.kfac import scale_by_kfac
 from zoo.training.optimizer_config import OptimizerConfig
@@ -40,10 +41,24 @@ def make_optimizer(
     """
     parts = [OPTIMIZERS[config.name](config)]
     if config.clip_norm is not None:
-        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+        parts.insert(0, clip_by_norm(config.clip_norm))
     if config.layer_decay != 1:
         parts.append(_scale_by_layer(layout, config.layer_decay))
     return optax.with_extra_args_support(parts[0] if len(parts) == 1 else optax.chain(*parts))
+
+
+def clip_by_norm(largest: float) -> optax.GradientTransformation:
+    """Shortens gradients whose norm over all parameters is above `largest` to that norm.
+
+    As `optax.clip_by_global_norm`, whose norm loses digits on a processor (`zoo.cpu.sums`).
+    """
+
+    def clipped(updates: Any, params: Any) -> Any:
+        length = norm(updates)
+        scale = largest / jnp.maximum(length, largest)
+        return jax.tree.map(lambda one: (one * scale).astype(one.dtype), updates)
+
+    return optax.stateless(clipped)
 
 
 def layer_multipliers(layout: Layout, names: Iterable[str], decay: float) -> dict[str, float]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from zoo.cpu.sums import norm, whole_mean
 from zoo.data import cutmix, mixup, random_erasing
 from zoo.models import Layout, Network, Params, merge, split, train_statistics
 from zoo.models.layers import pooled_statistics
@@ -234,7 +235,7 @@ class TrainStep:
     def _activation_sizes(self, params: Params, batch: Batch) -> Params:
         images = self.config.preprocessing.normalize(batch["image"])
         outputs = merge(self.graphdef, params).block_outputs(images)
-        return {name: jnp.sqrt(jnp.mean(x**2)) for name, x in _float32(outputs).items()}
+        return {name: jnp.sqrt(whole_mean(x**2)) for name, x in _float32(outputs).items()}
 
     def _average(self, state: TrainState, changed: Params) -> Params | None:
         if self.config.ema_decay is None or state.ema is None:
@@ -274,12 +275,12 @@ def _interleaved(x: jax.Array, parts: int) -> jax.Array:
 
 
 def _norms(**trees: Params) -> dict[str, jax.Array]:
-    return {f"{name}_norm": optax.tree.norm(_float32(tree)) for name, tree in trees.items()}
+    return {f"{name}_norm": norm(tree) for name, tree in trees.items()}
 
 
 def _layer_norms(gradients: Params, updates: Params, params: Params) -> Metrics:
     def norms(values: Params) -> Params:
-        return {name: jnp.linalg.norm(value.ravel()) for name, value in _float32(values).items()}
+        return {name: norm(value) for name, value in values.items()}
 
     return {"gradient": norms(gradients), "update": norms(updates), "parameter": norms(params)}
 
