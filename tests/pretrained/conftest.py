@@ -9,14 +9,14 @@ from tests import bad_server as bad
 from tests.pretrained.helpers import FETCH, index_urls
 from tests.weights import ID
 from tests.weights import _template as _template
-from zoo.transfer import http as http_module
+from zoo.transfer import patience
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Short waits, and no settings of this machine."""
     monkeypatch.setattr(FETCH, "_FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(http_module, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(patience, "TIMEOUT_S", 0.3)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("HF_HOME", os.devnull)
     for name in ("ZOO_OFFLINE", "ZOO_URL", "HF_ENDPOINT", "HF_TOKEN"):

@@ -66,8 +66,8 @@ def change_manifest(server, change):
 
 CHILD = """
 import resource, sys
-from zoo.transfer import http
-http.TIMEOUT_S = 20
+from zoo.transfer import patience
+patience.TIMEOUT_S = 20
 {first}
 from zoo.pretrained import locate
 try:

@@ -21,7 +21,7 @@ from zoo.pretrained import (
     load_pretrained,
     locate,
 )
-from zoo.transfer import http as http_module
+from zoo.transfer import patience
 
 
 def test_what_is_not_here_is_fetched_once_and_then_without_network(server, tmp_path, monkeypatch):
@@ -125,9 +125,9 @@ def test_a_wait_the_server_asks_for_is_kept(server, data, monkeypatch):
 
 
 def test_a_server_that_dribbles_is_given_up(server, data, monkeypatch):
-    monkeypatch.setattr(http_module, "SLOWEST_WINDOW_S", 0.1)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
     server.faults[data] = bad.dribble
-    refused("sends less than 100 bytes a second")
+    refused("sends less than 1,000 bytes a second, for 0.5 s")
 
 
 def test_an_interrupted_download_is_resumed_where_it_stopped(server, data, monkeypatch):

@@ -11,7 +11,6 @@ Pillow is the decoder of all published numbers. The rules, in the order they app
 - A truncated file is refused; no missing part is ever invented.
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -20,6 +19,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from zoo.data.decode_limits import TimedBytes, has_too_many_scans, pixels_allowed
 
 MAX_PIXELS = 50_000_000
 
@@ -106,8 +107,9 @@ def _with_opened(
     if not data:
         raise BadImageError(f"{name}: the file is empty; replace or remove it")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            _check_size(opened.size, name, max_pixels)
+        with Image.open(TimedBytes(data), formats=FORMATS) as opened:
+            _check_size(opened.size, name, pixels_allowed(opened.format, max_pixels))
+            _check_scans(opened, data, name)
             return use(opened)
     except _BOMB_ERRORS as error:
         raise BadImageError(f"{name}: {error}; scale the image down or remove it") from error
@@ -157,6 +159,14 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         raise BadImageError(
             f"{name}: {width} x {height} pixels are more than the {max_pixels:,} allowed; "
             "scale it down, remove it or raise max_pixels"
+        )
+
+
+def _check_scans(image: Image.Image, data: bytes, name: str) -> None:
+    if image.format == "JPEG" and has_too_many_scans(data, image.width * image.height):
+        raise BadImageError(
+            f"{name}: it goes over its {image.width} x {image.height} pixels too often, as no "
+            "usual file does; save it anew or remove it"
         )
 
 

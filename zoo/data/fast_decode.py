@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zoo.data.decode import MAX_PIXELS
+from zoo.data.decode_limits import has_too_many_scans
 from zoo.data.preprocessing import Preprocessing
 
 Box = tuple[int, int, int, int]
@@ -62,17 +63,20 @@ def crop_of_jpeg(
     header = _sequential_header(data)
     if header is None or preprocessing.channels != 3 or not _ends_well(data):
         return None
-    if preprocessing.interpolation not in _FILTERS or header.height * header.width > MAX_PIXELS:
+    pixels = header.height * header.width
+    if preprocessing.interpolation not in _FILTERS or pixels > MAX_PIXELS:
+        return None
+    if has_too_many_scans(data, pixels):
         return None
     top, left, height, width = choose(header.height, header.width)
     ratio = min(height / preprocessing.image_size[0], width / preprocessing.image_size[1])
     scale = next((scale for scale in _SCALES if scale <= ratio), 1)
     rows = min(header.height, top + height + _MARGIN * scale)
-    pixels = _decoded(data, header, rows, scale)
-    if pixels is None:
+    decoded = _decoded(data, header, rows, scale)
+    if decoded is None:
         return None
     box = (top / scale, left / scale, height / scale, width / scale)
-    return _resized(pixels, box, preprocessing)
+    return _resized(decoded, box, preprocessing)
 
 
 def _sequential_header(data: bytes) -> _Header | None:

@@ -7,12 +7,13 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from zoo.common import files
 from zoo.transfer.http import ATTEMPTS, TransferProblem, blocks, open_url
+from zoo.transfer.patience import Patience
 from zoo.transfer.places import CACHE_VARIABLE
 
 MAX_FILE_BYTES = 2**40
@@ -59,6 +60,9 @@ def fetch(
         call left there is resumed; nobody else may write there.
       on_bytes: told the number of every few bytes that come, negative where they are thrown away.
 
+    Each address is given up after `PATIENCE_S` seconds and one for every `SLOWEST_BYTES_PER_S`
+    bytes that it sent (`zoo.transfer.patience`); what came is kept.
+
     Raises:
       DownloadError: one reason for each address.
       OSError: what is received cannot be written.
@@ -74,17 +78,18 @@ def fetch(
 
 
 def read_small(url: str, limit: int) -> bytes:
-    """A whole body of at most `limit` bytes.
+    """A whole body of at most `limit` bytes, within `PATIENCE_S` seconds.
 
     Raises:
       TransferProblem: it is larger, or cannot be had.
     """
+    patience = Patience(earns=False)
 
     def read() -> bytes:
-        with open_url(url) as response:
+        with open_url(url, patience=patience) as response:
             declared = _content_length(response)
             content = bytearray()
-            for block in blocks(response):
+            for block in blocks(response, patience):
                 content += block
                 if len(content) > limit:
                     break
@@ -94,7 +99,7 @@ def read_small(url: str, limit: int) -> bytes:
             raise _cut_off(len(content), declared)
         return bytes(content)
 
-    return _with_retries(read)
+    return _with_retries(read, patience)
 
 
 def storage_error(error: OSError, folder: Path, needed: int | None = None) -> DownloadError:
@@ -132,7 +137,7 @@ class _Part:
             path.unlink(missing_ok=True)
         return 0
 
-    def receive(self, url: str) -> None:
+    def receive(self, url: str, patience: Patience) -> None:
         """Gets what is missing.
 
         Raises:
@@ -143,7 +148,7 @@ class _Part:
             return
         if want is not None and have > want:
             have = self._discarded()
-        with open_url(url, self._resuming_headers(have)) as response:
+        with open_url(url, self._resuming_headers(have), patience) as response:
             if not self._continues(response, have):
                 have = self._discarded()
             self._hint = _hint(response)
@@ -155,7 +160,8 @@ class _Part:
                     "have changed"
                 )
             self._tag.write_text(response.headers.get("ETag", ""), encoding="utf-8")
-            self._write(response, have, MAX_FILE_BYTES if want is None else want)
+            limit = MAX_FILE_BYTES if want is None else want
+            self._write(blocks(response, patience), have, limit)
         if total is not None and self.size != total:
             raise _cut_off(self.size, total, self._hint)
 
@@ -201,10 +207,10 @@ class _Part:
             raise TransferProblem("sent another part of the file than asked for", attempts=2)
         return True
 
-    def _write(self, response: http.client.HTTPResponse, have: int, limit: int) -> None:
+    def _write(self, received: Iterable[bytes], have: int, limit: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if have else os.O_TRUNC)
         with open(os.open(self.path, flags, 0o644), "wb", buffering=0) as file:
-            for block in blocks(response):
+            for block in received:
                 have += len(block)
                 if have > limit:
                     raise TransferProblem(f"sent more than {limit:,} bytes")
@@ -215,26 +221,32 @@ class _Part:
 
 
 def _fetch_from(url: str, target: Path, part: _Part) -> None:
+    patience = Patience()
+
     def attempt() -> None:
-        part.receive(url)
+        part.receive(url, patience)
         part.finish(target)
 
-    _with_retries(attempt, lambda: part.size)
+    _with_retries(attempt, patience, lambda: part.size)
 
 
-def _with_retries(attempt: Callable[[], _Result], size: Callable[[], int] = lambda: 0) -> _Result:
-    failures = 0
+def _with_retries(
+    attempt: Callable[[], _Result], patience: Patience, size: Callable[[], int] = lambda: 0
+) -> _Result:
+    failures, most = 0, size()
     while True:
-        before = size()
         try:
             return attempt()
         except TransferProblem as problem:
-            failures = 1 if size() >= before + _PROGRESS_BYTES else failures + 1
-            if failures >= problem.attempts:
+            # More than ever: who sends the beginning again and again makes no progress.
+            failures = 1 if size() >= most + _PROGRESS_BYTES else failures + 1
+            most = max(most, size())
+            wait_s = _FIRST_WAIT_S * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
+            wait_s = wait_s if problem.wait_s is None else problem.wait_s
+            if failures >= problem.attempts or wait_s >= patience.left_s:
                 times = f" ({failures} attempts)" if failures > 1 else ""
                 raise TransferProblem(f"{problem}{times}") from None
-            wait_s = _FIRST_WAIT_S * 2 ** (failures - 1) * random.uniform(0.5, 1.0)
-            time.sleep(wait_s if problem.wait_s is None else problem.wait_s)
+            time.sleep(wait_s)
 
 
 def _content_length(response: http.client.HTTPResponse) -> int | None:

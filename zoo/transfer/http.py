@@ -1,28 +1,26 @@
-"""One HTTP request, without trust in the server: where it may lead, how long it may take."""
+"""One HTTP request, without trust in the server: where it may lead, what it may send."""
 
 import email.utils
 import http.client
+import string
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from zoo.transfer.hub import TOKEN_VARIABLE, hub_token, is_on_hub
+from zoo.transfer.patience import Patience, opener
 
-TIMEOUT_S = 30.0
 ATTEMPTS = 5
 _CONNECTING_ATTEMPTS = 3
 MAX_REDIRECTS = 5
 MAX_WAIT_S = 60.0
-# A server that dribbles never runs into the timeout of a single read.
-SLOWEST_BYTES_PER_S = 100
-SLOWEST_WINDOW_S = 60.0
 
 _BLOCK_BYTES = 1 << 20
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class TransferProblem(Exception):
@@ -57,95 +55,87 @@ def url_problem(url: str) -> str:
     return "is not https"
 
 
-def open_url(url: str, headers: Mapping[str, str] | None = None) -> http.client.HTTPResponse:
+def open_url(
+    url: str, headers: Mapping[str, str] | None = None, patience: Patience | None = None
+) -> http.client.HTTPResponse:
     """The response to a GET, to be closed; its body is not read yet.
+
+    Args:
+      url: address.
+      headers: of the request.
+      patience: how long the server, and where it redirects to, may still take.
 
     Raises:
       TransferProblem: for an address that is not allowed, here or in a redirect, a server that is
-        not there or answers with an error, and a body in another encoding than asked for.
+        not there, too slow or answers with an error, and a body in another encoding than asked for.
     """
+    patience = patience or Patience()
     if problem := url_problem(url):
         raise TransferProblem(problem)
     fixed = {"User-Agent": "flax-vanilla-zoo", "Accept-Encoding": "identity"}
-    request = _with_token(urllib.request.Request(url, headers={**fixed, **(headers or {})}))
-    try:
-        response = _opener().open(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _of_status(error) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _of_failure(error, _CONNECTING_ATTEMPTS) from None
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
-        response.close()
-        raise TransferProblem(f"sent {encoding[:20]!r} encoded bytes, which were not asked for")
-    return response
+    for _ in range(MAX_REDIRECTS + 1):
+        request = urllib.request.Request(url, headers={**fixed, **(headers or {})})
+        answer = _ask(_with_token(request), patience)
+        if isinstance(answer, str):
+            url = _allowed_redirect(url, answer)
+            continue
+        encoding = answer.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            answer.close()
+            raise TransferProblem(f"sent {encoding[:20]!r} encoded bytes, which were not asked for")
+        return answer
+    raise TransferProblem(f"redirects to {url[:100]!r}, after {MAX_REDIRECTS} other redirects")
 
 
-def blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+def blocks(response: http.client.HTTPResponse, patience: Patience) -> Iterator[bytes]:
     """The body, piece by piece as it arrives.
 
     Raises:
       TransferProblem: the connection broke, stalled, or is too slow to ever end.
     """
-    received, since = 0, time.monotonic()
     while True:
         try:
             block = response.read1(_BLOCK_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            raise _of_failure(error) from None
+            raise _of_failure(error, patience, ATTEMPTS) from None
         if not block:
             return
+        patience.earn(len(block))
         yield block
-        received += len(block)
-        elapsed = time.monotonic() - since
-        if elapsed > SLOWEST_WINDOW_S:
-            if received < SLOWEST_BYTES_PER_S * elapsed:
-                raise TransferProblem(
-                    f"sends less than {SLOWEST_BYTES_PER_S} bytes a second", attempts=ATTEMPTS
-                )
-            received, since = 0, time.monotonic()
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows few redirects, and none to where one would not go directly."""
+def _ask(request: urllib.request.Request, patience: Patience) -> http.client.HTTPResponse | str:
+    """The response to a request, or where it redirects to; a redirect's body is not read."""
+    try:
+        return opener(patience).open(request, timeout=patience.timeout_s)
+    except urllib.error.HTTPError as error:
+        with error:
+            target = error.headers.get("Location")
+            if error.code in _REDIRECTS and target:
+                return target
+            raise _of_status(error) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _of_failure(error, patience, _CONNECTING_ATTEMPTS) from None
 
-    max_redirections = MAX_REDIRECTS
 
-    def redirect_request(
-        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        problem = url_problem(newurl)
-        if not problem and req.full_url.startswith("https:") and not newurl.startswith("https:"):
-            problem = "is not https"
-        if problem:
-            raise TransferProblem(f"redirects to {newurl[:100]!r}, which {problem}")
-        request = super().redirect_request(req, fp, code, msg, headers, newurl)
-        return None if request is None else _with_token(request)
+def _allowed_redirect(url: str, target: str) -> str:
+    """Where a redirect leads; never where one would not go directly, nor from https to http."""
+    target = urllib.parse.quote(target, safe=string.punctuation)
+    new = urllib.parse.urljoin(url, target)
+    problem = url_problem(new)
+    if not problem and url.startswith("https:") and not new.startswith("https:"):
+        problem = "is not https"
+    if problem:
+        raise TransferProblem(f"redirects to {new[:100]!r}, which {problem}")
+    return new
 
 
 def _with_token(request: urllib.request.Request) -> urllib.request.Request:
-    """The same request; to the hub with the user's token, which no redirect carries elsewhere."""
+    """The same request; to the hub with the user's token, which goes to no other server."""
     token = hub_token() if is_on_hub(request.full_url) else None
     if token is not None and token.isascii() and token.isprintable():
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     return request
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS only: no file, ftp or data addresses exist for this opener."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _Redirects(),
-    ):
-        opener.add_handler(handler)
-    return opener
 
 
 def _of_status(error: urllib.error.HTTPError) -> TransferProblem:
@@ -161,10 +151,10 @@ def _of_status(error: urllib.error.HTTPError) -> TransferProblem:
     return TransferProblem(f"{code} {name}{advice * private}", attempts=again, wait_s=wait_s)
 
 
-def _of_failure(error: BaseException, attempts: int = ATTEMPTS) -> TransferProblem:
+def _of_failure(error: BaseException, patience: Patience, attempts: int) -> TransferProblem:
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, TimeoutError):
-        return TransferProblem(f"no answer within {TIMEOUT_S:g} s", attempts=attempts)
+        return TransferProblem(patience.complaint, attempts=attempts)
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return TransferProblem(f"connection failed ({text})", attempts=attempts)
 
