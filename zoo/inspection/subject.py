@@ -1,6 +1,7 @@
 """What is inspected: an id, a weight, or a network of the user's by its import path."""
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ from zoo.inspection.taps import Network
 from zoo.models import Network as ZooNetwork
 from zoo.models import create_model, list_models, overrides_of
 from zoo.models.shape import reinitialise
+from zoo.shaping import NotShapableError, kernel_graph
+from zoo.shaping.assumptions import Assumption
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Subject:
       shape: of its input, batch axis first.
       draw: seed -> the network with fresh weights; None if only these weights can be had.
       is_trained: whether the weights were trained, so that predictions are not about them.
+      delta: whether drawn convolutions begin by their centre tap alone.
+      full_shape: of an input of the size that the network is for.
     """
 
     name: str
@@ -30,6 +35,17 @@ class Subject:
     shape: tuple[int, ...]
     draw: Callable[[int], Network] | None
     is_trained: bool = False
+    delta: bool = False
+    full_shape: tuple[int, ...] = ()
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What its kernel maps take for granted; none where it has no maps."""
+        try:
+            return kernel_graph(
+                self.network, self.full_shape or self.shape, delta=self.delta
+            ).assumptions
+        except NotShapableError:
+            return ()
 
 
 def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subject:
@@ -53,16 +69,19 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
         network, trained = load_pretrained(model_or_id), True
     if isinstance(network, ZooNetwork):
         # With initial weights a convolution sees one location, so one pixel shows all of it.
-        shape = shape or (1, 1, 1, network.config.in_channels)
-        trained = trained or network.manifest is not None
-        return Subject(name, network, shape, _zoo_draw(network), trained)
+        config = network.config
+        shape = shape or (1, 1, 1, config.in_channels)
+        full_shape = (1, config.image_size, config.image_size, config.in_channels)
+        trained, delta = trained or network.manifest is not None, config.initializer == "suo_delta"
+        return Subject(name, network, shape, _zoo_draw(network), trained, delta, full_shape)
     if shape is None:
         raise ValueError(
             f"{name} does not say the shape of its input; give one, batch axis first, or let "
             "the function return (network, shape)"
         )
     if isinstance(network, nnx.Module):
-        return Subject(name, network, shape, lambda seed: reinitialise(network, shape, seed=seed))
+        draw = functools.partial(_drawn, network, shape)
+        return Subject(name, network, shape, draw, delta=True)
     if not callable(network):
         raise ValueError(f"{name} is no network; allowed: an NNX module or a function")
     return Subject(name, network, shape, None)
@@ -71,6 +90,10 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
 def _zoo_draw(network: ZooNetwork) -> Callable[[int], Network]:
     options: dict[str, Any] = {**overrides_of(network), "activation": network.activation}
     return lambda seed: create_model(network.arch, seed=seed, **options)
+
+
+def _drawn(network: nnx.Module, shape: tuple[int, ...], seed: int) -> nnx.Module:
+    return reinitialise(network, shape, seed=seed)
 
 
 def _is_import_path(text: str) -> bool:

@@ -117,8 +117,8 @@ def overrides_of(model: Network) -> dict[str, Any]:
 
 def graph_of(model: Network) -> KernelGraph:
     """The kernel graph of a model, abstract or not, traced from its own forward pass."""
-    size = model.config.image_size
-    return kernel_graph(model, (1, size, size, model.config.in_channels))
+    size, delta = model.config.image_size, model.config.initializer == "suo_delta"
+    return kernel_graph(model, (1, size, size, model.config.in_channels), delta=delta)
 
 
 @functools.lru_cache(maxsize=256)
