@@ -7,6 +7,7 @@ from flax import nnx
 from jax import lax
 
 from zoo.shaping import DKS, GraphBuilder, KernelGraph, ShapedActivation, kernel_graph
+from zoo.shaping.graph import Mix, Nonlinear
 
 WIDTH = 8
 ACT = ShapedActivation("tanh")
@@ -188,8 +189,10 @@ def test_concatenation_mixes_by_width():
         x, y = two(x)
         return ACT(jnp.concatenate([x[:, :2], y], axis=-1))
 
-    mix = trace(forward).nodes[-2]
-    assert mix.shares == pytest.approx((0.2, 0.8))
+    graph = trace(forward)
+    # The activation acts on each part by itself: the mean of C(c) is not C of the mean.
+    assert [type(node) for node in graph.nodes[-3:]] == [Nonlinear, Nonlinear, Mix]
+    assert graph.nodes[-1].shares == pytest.approx((0.2, 0.8))
 
 
 def test_a_projection_after_the_first_activation_is_part_of_the_shortcut():
@@ -223,8 +226,10 @@ def test_closed_form_of_a_traced_bottleneck_resnet():
 
 
 def test_five_hundred_layers_trace_and_solve_quickly():
+    stack = jnp.zeros((500, WIDTH, WIDTH))
+
     def forward(x):
-        return lax.scan(lambda y, w: (ACT(y @ w), None), x, jnp.zeros((500, WIDTH, WIDTH)))[0]
+        return lax.scan(lambda y, w: (ACT(y @ w), None), x, stack)[0]
 
     graph = trace(forward)
     assert graph == KernelGraph.chain(500)

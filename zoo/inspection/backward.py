@@ -102,7 +102,7 @@ def _spectrum(
         values = [np.asarray(solve(weights)) * (n_in / n_out) ** 0.5 for weights in drawn]
     shares = [float(np.sum(np.square(one))) / n_in for one in values]
     predicted = None
-    if prediction and is_whole and end is not None and not prediction.taps[end].is_pooled:
+    if prediction and is_whole and end is not None and not prediction.taps[end].is_assumed:
         before, after = (prediction.slope(prediction.taps[i]) for i in (start, end))
         predicted = after / before if before and after else None
     error = float(np.std(shares, ddof=1) / len(shares) ** 0.5) if len(shares) > 1 else None

@@ -58,7 +58,7 @@ def inspect(
     tapped = Tapped(subject.network, batch)
     own = weights_of(subject.network)
     try:
-        prediction, refusal = predict(subject.network, batch), ""
+        prediction, refusal = predict(subject.network, batch, delta=subject.delta), ""
     except NotShapableError as error:
         prediction, refusal = None, str(error)
     kept = _kept(tapped, own, prediction)
@@ -94,6 +94,7 @@ def inspect(
         spectra=spectra(subject, drawn, inputs, prediction),
         c_maps=_c_maps(prediction, kept) if prediction else [],
         batch=label,
+        assumptions=subject.assumptions(),
     )
     return dataclasses.replace(report, verdict=verdict(report))
 
@@ -141,7 +142,7 @@ def _expected(
     kernels = prediction.kernels(np.asarray(starts), q)
     rows = [
         [None] * (len(starts) + 1)
-        if prediction.taps[i].is_pooled
+        if prediction.taps[i].is_assumed
         else [*kernels[i].c.tolist(), kernels[i].q]
         for i in kept
     ]

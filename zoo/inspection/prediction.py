@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from zoo.inspection.taps import Network, Tap, Tapped, weights_of
+from zoo.inspection.taps import Network, Tap, Tapped, weight_names, weights_of
 from zoo.shaping import (
     KernelGraph,
     Kernels,
@@ -38,7 +38,8 @@ class Prediction:
     def kernels(self, c: np.ndarray | float, q: float = 1.0) -> list[Kernels]:
         """q value and cosines at every tap for inputs of cosines `c` and q value `q`."""
         values = propagate(self.graph, c, q=q, activation=self.activation)
-        return [values[tap.node] for tap in self.taps]
+        here = [(values[tap.node], tap.scale) for tap in self.taps]
+        return [dataclasses.replace(one, q=one.q * scale) for one, scale in here]
 
     def slope(self, tap: Tap) -> float | None:
         """C'(1) down to `tap`: mean square of the Jacobian, times inputs / outputs.
@@ -57,12 +58,13 @@ class Prediction:
         return tap.graph.evaluate(1.0, lambda slope: slope * local)
 
 
-def predict(network: Network, shape: tuple[int, ...]) -> Prediction:
+def predict(network: Network, shape: tuple[int, ...], *, delta: bool = False) -> Prediction:
     """The kernel maps of a network of one input, concrete or abstract (`nnx.eval_shape`).
 
     Args:
       network: an NNX module or a function.
       shape: of its input, batch axis first.
+      delta: whether kernels of convolutions are zero but for their centre tap.
 
     Raises:
       NotShapableError: in one sentence, for a network without kernel maps.
@@ -72,10 +74,10 @@ def predict(network: Network, shape: tuple[int, ...]) -> Prediction:
       >>> round(float(predict(network, (1, 1, 1, 3)).kernels(0.0)[-1].c), 6)
       0.9
     """
-    kernel_graph(network, shape)  # the refusal of the network itself
+    kernel_graph(network, shape, delta=delta)  # the refusal of the network itself
     tapped = Tapped(network, shape)
     activations = tapped.activations()
     if len(activations) > 1:
         raise NotShapableError("the network applies several different shaped activations")
-    taps, graph = tapped.places(weights_of(network))
+    taps, graph = tapped.places(weights_of(network), len(weight_names(network)), delta)
     return Prediction(taps, graph, activations[0] if activations else None)

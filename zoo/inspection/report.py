@@ -5,6 +5,8 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from zoo.shaping.assumptions import Assumption
+
 COLLAPSED = 0.98
 """Orthogonal inputs that end above this cosine are called hard to tell apart."""
 CHANCE = 0.001
@@ -97,6 +99,7 @@ class InspectionReport:
       spectra: of Jacobians.
       c_maps: at several depths.
       batch: what the batch of the norms was.
+      assumptions: what the maps take for granted on inputs of the network's own size.
       verdict: sentences.
     """
 
@@ -115,6 +118,7 @@ class InspectionReport:
     spectra: list[Spectrum]
     c_maps: list[CMap]
     batch: str
+    assumptions: tuple[Assumption, ...] = ()
     verdict: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -167,13 +171,16 @@ def verdict(report: InspectionReport) -> tuple[str, ...]:
             f"Gradients {state}: the network's C map has slope C'(1) = {slope:.4g} "
             f"(allowed {1 / MAX_SLOPE:g} to {MAX_SLOPE:g})."
         )
-    return (*sentences, _agreement(report))
+    taken = [f"Taken for granted: {one}." for one in report.assumptions]
+    return (*sentences, *taken, _agreement(report))
 
 
 def _agreement(report: InspectionReport) -> str:
     if report.refusal:
         return f"There is no prediction: {report.refusal}."
     found = [one for curve in report.cosines for one in deviations(curve)]
+    if not found and report.assumptions and report.draws > 1:
+        return "Predictions were not checked: they end where something is taken for granted."
     if not found:
         return "Predictions were not checked: these weights are the only draw there is."
     apart, errors = (max(column) for column in zip(*found, strict=True))

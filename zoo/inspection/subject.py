@@ -15,6 +15,8 @@ from zoo.models import Network as ZooNetwork
 from zoo.models import create_model, list_models, rebuilt
 from zoo.models.shape import reinitialise
 from zoo.pretrained.address import PREFIXES
+from zoo.shaping import NotShapableError, kernel_graph
+from zoo.shaping.assumptions import Assumption
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Subject:
       draw: seed -> the network with fresh weights; None if only these weights can be had.
       is_trained: whether the weights were trained, so that predictions are not about them.
       preprocess: how images are brought to it; None where that is not known.
+      delta: whether drawn convolutions begin by their centre tap alone.
+      full_shape: of an input of the size that the network is for.
     """
 
     name: str
@@ -36,6 +40,17 @@ class Subject:
     draw: Callable[[int], Network] | None
     is_trained: bool = False
     preprocess: Preprocessing | None = None
+    delta: bool = False
+    full_shape: tuple[int, ...] = ()
+
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What its kernel maps take for granted; none where it has no maps."""
+        try:
+            return kernel_graph(
+                self.network, self.full_shape or self.shape, delta=self.delta
+            ).assumptions
+        except NotShapableError:
+            return ()
 
 
 def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subject:
@@ -61,17 +76,20 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
         network, preprocess, trained = network.network, network.preprocess, True
     if isinstance(network, ZooNetwork):
         # With initial weights a convolution sees one location, so few pixels show all of it.
-        side = network.config.smallest_image_size
-        shape = shape or (1, side, side, network.config.in_channels)
-        draw = functools.partial(_drawn, network)
-        return Subject(name, network, shape, draw, trained, preprocess)
+        config, draw = network.config, functools.partial(_drawn, network)
+        side, full = config.smallest_image_size, config.image_size
+        shape = shape or (1, side, side, config.in_channels)
+        full_shape = (1, full, full, config.in_channels)
+        delta = config.begins_as_delta
+        return Subject(name, network, shape, draw, trained, preprocess, delta, full_shape)
     if shape is None:
         raise ValueError(
             f"{name} does not say the shape of its input; give one, batch axis first, or let "
             "the function return (network, shape)"
         )
     if isinstance(network, nnx.Module):
-        return Subject(name, network, shape, lambda seed: reinitialise(network, shape, seed=seed))
+        draw = functools.partial(_drawn, network, shape)
+        return Subject(name, network, shape, draw, delta=True)
     if not callable(network):
         raise ValueError(f"{name} is no network; allowed: an NNX module or a function")
     return Subject(name, network, shape, None)
@@ -79,6 +97,10 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
 
 def _drawn(network: ZooNetwork, seed: int) -> Network:
     return rebuilt(network, seed=seed)
+
+
+def _drawn(network: nnx.Module, shape: tuple[int, ...], seed: int) -> nnx.Module:
+    return reinitialise(network, shape, seed=seed)
 
 
 def _is_import_path(text: str) -> bool:

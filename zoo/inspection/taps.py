@@ -15,10 +15,13 @@ from jax import lax
 from jax.extend.core import Literal
 
 from zoo.shaping import KernelGraph, ShapedActivation
-from zoo.shaping.primitives import AFFINE
-from zoo.shaping.signals import Constant, Raw, single
+from zoo.shaping.affine import AFFINE
+from zoo.shaping.signals import Constant
+from zoo.shaping.sums import single
 from zoo.shaping.trace import trace
-from zoo.shaping.walk import Walk, nested_jaxpr, scan_layout
+from zoo.shaping.visitor import nested_jaxpr, scan_layout
+from zoo.shaping.walk import Walk
+from zoo.shaping.weights import new_weights
 
 Network = Callable[..., Any] | nnx.Module
 
@@ -31,13 +34,15 @@ class Tap:
       depth: nonlinear layers on the longest path from the input to here.
       graph: kernel graph of what is computed up to here.
       node: number of the signal in the graph of the whole network.
-      is_pooled: whether locations were averaged away, which the kernel maps do not model.
+      scale: q value here over that of the node, the square of a factor that follows it.
+      is_assumed: whether something was taken for granted on the way, so that nothing is promised.
     """
 
     depth: int
     graph: KernelGraph
     node: int
-    is_pooled: bool
+    scale: float
+    is_assumed: bool
 
 
 class Tapped:
@@ -50,7 +55,7 @@ class Tapped:
 
     def __init__(self, network: Network, shape: tuple[int, ...]) -> None:
         self.shape = tuple(shape)
-        self._closed = trace(network, (self.shape,), jnp.float32)
+        self._closed = trace(network, (self.shape,), jnp.float32).closed
 
     def __call__(
         self, weights: list[Any], inputs: jax.Array, offsets: list[Any] | None = None
@@ -61,8 +66,15 @@ class Tapped:
         (output, *_) = run.jaxpr(self._closed, arguments)
         return output[0], run.taps
 
-    def places(self, weights: list[Any]) -> tuple[list[Tap], KernelGraph]:
+    def places(
+        self, weights: list[Any], num_params: int, delta: bool
+    ) -> tuple[list[Tap], KernelGraph]:
         """For each tap its place, last that of the output as one more layer would read it.
+
+        Args:
+          weights: of `weights_of`.
+          num_params: how many of them are parameters; the others are numbers.
+          delta: whether convolutions begin by their centre tap.
 
         Returns:
           The places, and the graph of the whole network that their nodes are numbered in.
@@ -71,28 +83,24 @@ class Tapped:
           NotShapableError: for a network without kernel graph.
         """
 
-        def flat(weights: list[Any], last: Any, inputs: Any) -> list[jax.Array]:
+        def flat(last: Any, weights: list[Any], inputs: Any) -> list[jax.Array]:
             output, taps = self(weights, inputs)
             return [*taps, output @ last]
 
         inputs = jax.ShapeDtypeStruct(self.shape, jnp.float32)
         output, taps = jax.eval_shape(self, weights, inputs)
         last = jax.ShapeDtypeStruct((output.shape[-1], 1), jnp.float32)
-        closed = jax.make_jaxpr(flat)(weights, last, inputs)
-        walk = Walk()
-        given: list[Any] = [Constant(None, frozenset([object()])) for _ in closed.jaxpr.invars[:-1]]
-        values = walk.run(closed, [*given, Raw(object())])
-        nodes = [0 if isinstance(one, Raw) else single(walk._as_signal(one)).node for one in values]
-        located = len(self.shape) > 2 and any(size > 1 for size in self.shape[1:-1])
-        places = [
-            Tap(
-                walk.builder.depths[node],
-                walk.builder.graph(node),
-                node,
-                located and len(value.shape) < len(self.shape),
-            )
-            for node, value in zip(nodes, [*taps, output], strict=True)
-        ]
+        closed = jax.make_jaxpr(flat)(last, weights, inputs)
+        walk = Walk(delta)
+        count = len(closed.jaxpr.invars) - 2 - num_params
+        given = [Constant(weights=new_weights()) for _ in range(1 + num_params)]
+        values = walk.run(closed, [*given, *[Constant()] * count, walk.raw(len(self.shape))])
+        places = []
+        for term in (single(walk.as_signal(one)) for one in values):
+            graph = walk.builder.graph(term.node, term.assumed)
+            is_assumed = bool(graph.assumptions)
+            depth = walk.builder.depths[term.node]
+            places.append(Tap(depth, graph, term.node, term.weight**2, is_assumed))
         return places, walk.builder.whole()
 
     def activations(self) -> list[ShapedActivation]:

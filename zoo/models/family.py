@@ -90,6 +90,11 @@ class NetworkConfig:
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
     @property
+    def begins_as_delta(self) -> bool:
+        """Whether convolutions begin by their centre tap alone, so that locations do not mix."""
+        return True
+
+    @property
     def image_size(self) -> int:
         """Side of the images that the network is meant for, in pixels; other sizes work too."""
         return 224

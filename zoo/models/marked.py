@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 from zoo.shaping import NotShapableError, ShapedActivation
-from zoo.shaping.walk import nested_jaxpr
+from zoo.shaping.visitor import nested_jaxpr
 
 Solutions = dict[str, ShapedActivation]
 """What to put in place of an activation, by its phi."""

@@ -154,8 +154,8 @@ def changed_options(config: Any, id: str) -> dict[str, Any]:
 
 def graph_of(model: Network) -> KernelGraph:
     """The kernel graph of a model, abstract or not, traced from its own forward pass."""
-    size = model.config.image_size
-    return kernel_graph(model, (1, size, size, model.config.in_channels))
+    size, delta = model.config.image_size, model.config.begins_as_delta
+    return kernel_graph(model, (1, size, size, model.config.in_channels), delta=delta)
 
 
 @functools.lru_cache(maxsize=256)

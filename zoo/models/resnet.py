@@ -7,6 +7,7 @@ branch(x) + shortcut(x), the ordinary ResNet-V2 (arXiv 1603.05027) when batches 
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -76,6 +77,11 @@ class ResNetConfig(NetworkConfig):
     def bottleneck(self) -> bool:
         """Whether a block is 1x1, 3x3, 1x1 (inner width a quarter) rather than 3x3, 3x3."""
         return self.depth not in _BASIC_DEPTHS
+
+    @property
+    def begins_as_delta(self) -> bool:
+        """Whether convolutions begin by their centre tap alone."""
+        return self.initializer == "suo_delta"
 
     @property
     def image_size(self) -> int:
@@ -224,12 +230,10 @@ class ResNet(Network):
 
     def feature_maps(self, images: jax.Array) -> list[jax.Array]:
         """Outputs of the four stages, finest first, before the last activation."""
-        x = self._stem_output(images)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        outputs = itertools.accumulate(
+            self.stages, lambda x, stage: stage(x), initial=self._stem_output(images)
+        )
+        return list(outputs)[1:]
 
     def features(self, images: jax.Array) -> jax.Array:
         """The normalised (if at all) and activated last feature map, [batch, h, w, channel]."""

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import warnings
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from zoo.cpu import require_right_results
 from zoo.models.layers import scaled_uniform_orthogonal
 from zoo.models.marked import Solutions, applied, check_replaced, with_activations
 from zoo.shaping import ACTIVATIONS, DKS, EOC, TAT, KernelGraph, NotShapableError, kernel_graph
+from zoo.shaping.assumptions import AssumptionWarning, refuse
 from zoo.shaping.roles import Role, RoleError, weight_roles
 from zoo.shaping.solved import solve_once
 from zoo.shaping.trace import is_array, trace
@@ -34,6 +36,7 @@ def shape(
     per_kind: bool = False,
     seed: int = 0,
     dtype: Any = jnp.float32,
+    strict: bool = True,
 ) -> Any:
     """A shaped copy of `module`; the original is not changed.
 
@@ -52,10 +55,15 @@ def shape(
       per_kind: keep tanh a tanh and softplus a softplus, instead of `method.activation` for all.
       seed: of the weights.
       dtype: of the inputs.
+      strict: refuse what moves q values or cosines by an amount that the maps do not know, such as
+        pooling between layers; else warn of it (`AssumptionWarning`). What only the output rests
+        on, such as a mean over locations before the head, is never refused: no constant depends on
+        it. `kernel_graph(module, *example_shapes, delta=True).assumptions` lists all.
 
     Raises:
       NotShapableError: in one sentence, for what has no kernel map (normalisation layers, gates,
-        sums that are not normalised, unmarked activations, ...) or no initial distribution.
+        sums that are not normalised, unmarked activations, ...) or no initial distribution, and
+        with `strict` for what rests on assumptions.
       UnreachableTargetError: if no constants meet the method's target in this network.
 
     Example:
@@ -77,14 +85,15 @@ def shape(
             + (_USE_BRIDGE if isinstance(module, linen.Module) else _USE_SOLVE)
         )
     require_right_results()
-    kinds = {one.phi for one in applied(trace(module, example_shapes, dtype).jaxpr)}
-    graph = kernel_graph(module, *example_shapes, dtype=dtype)
+    kinds = {one.phi for one in applied(trace(module, example_shapes, dtype).closed.jaxpr)}
+    graph = kernel_graph(module, *example_shapes, dtype=dtype, delta=True)
+    _check_assumptions(graph, strict)
     if per_kind:
         solutions = _solutions(method, graph, kinds)
     else:
         solutions = dict.fromkeys(ACTIVATIONS, solve_once(method, graph))
     shaped = with_activations(module, solutions)
-    closed = trace(shaped, example_shapes, dtype)
+    closed = trace(shaped, example_shapes, dtype).closed
     check_replaced(closed.jaxpr, solutions)
     return _initialised(shaped, closed, len(example_shapes), seed)
 
@@ -97,8 +106,17 @@ def reinitialise(module: Any, *example_shapes: tuple[int, ...], seed: int = 0) -
         should begin.
     """
     fresh = nnx.clone(module) if isinstance(module, nnx.Module) else module
-    closed = trace(fresh, example_shapes, jnp.float32)
+    closed = trace(fresh, example_shapes, jnp.float32).closed
     return _initialised(fresh, closed, len(example_shapes), seed)
+
+
+def _check_assumptions(graph: KernelGraph, strict: bool) -> None:
+    """Refuses or warns of what the constants rest on."""
+    found = [one for one in graph.assumptions if not one.at_output]
+    if strict:
+        refuse(found)
+    for one in found:
+        warnings.warn(f"shape takes for granted, {one}", AssumptionWarning, stacklevel=3)
 
 
 def _is_leaf(module: Any) -> bool:

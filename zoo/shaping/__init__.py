@@ -4,6 +4,7 @@ Knows nothing of images, data or training.
 """
 
 from zoo.shaping.activation import ACTIVATIONS, ShapedActivation, shaped_activation_p
+from zoo.shaping.assumptions import Assumption, AssumptionWarning
 from zoo.shaping.builder import GraphBuilder
 from zoo.shaping.graph import KernelGraph
 from zoo.shaping.kernel_maps import (
@@ -26,6 +27,8 @@ __all__ = [
     "DKS",
     "EOC",
     "TAT",
+    "Assumption",
+    "AssumptionWarning",
     "GraphBuilder",
     "KernelGraph",
     "Kernels",

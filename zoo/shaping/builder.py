@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+from zoo.shaping.assumptions import Assumption
 from zoo.shaping.elementwise import Elementwise
 from zoo.shaping.graph import (
     SQUARES_TOLERANCE,
@@ -14,6 +15,8 @@ from zoo.shaping.graph import (
     Nonlinear,
     Product,
 )
+
+_NONE: frozenset[Assumption] = frozenset()
 
 
 class GraphBuilder:
@@ -30,10 +33,22 @@ class GraphBuilder:
         self.input = 0
         self._nodes: list[Node] = [Input()]
         self.depths = [0]
+        self._assumed = [_NONE]
+        self._order: dict[Assumption, int] = {}
 
-    def nonlinear(self, source: int, function: Elementwise | None = None) -> int:
+    def assume(self, assumption: Assumption) -> Assumption:
+        """Takes note of an assumption, so that graphs list theirs in the order they were met."""
+        self._order.setdefault(assumption, len(self._order))
+        return assumption
+
+    def nonlinear(
+        self,
+        source: int,
+        function: Elementwise | None = None,
+        assumed: frozenset[Assumption] = _NONE,
+    ) -> int:
         """Adds one nonlinear layer that reads `source`; `function` if it is unmarked."""
-        return self._add(Nonlinear(source, function=function), self.depths[source] + 1)
+        return self._add(Nonlinear(source, function=function), self.depths[source] + 1, assumed)
 
     def mix(self, weights: dict[int, float]) -> int:
         """Adds the sum of `weights[node] * node` over the nodes; the squares are made to add to 1.
@@ -43,7 +58,9 @@ class GraphBuilder:
         """
         return self.mix_shares([(node, weight**2) for node, weight in weights.items()])
 
-    def mix_shares(self, terms: Iterable[tuple[int, float]]) -> int:
+    def mix_shares(
+        self, terms: Iterable[tuple[int, float]], assumed: frozenset[Assumption] = _NONE
+    ) -> int:
         """Adds sum_i share_i * value(node_i) over (node_i, share_i), a node possibly repeated."""
         shares: dict[int, float] = {}
         for node, share in terms:
@@ -56,19 +73,24 @@ class GraphBuilder:
         sources = tuple(sorted(shares))
         # 12 digits: 0.6 and sqrt(1 - 0.8^2) differ in the 16th and must give the same graph.
         node = Mix(sources, tuple(round(shares[source] / total, 12) for source in sources))
-        return self._add(node, max(self.depths[source] for source in sources))
+        return self._add(node, max(self.depths[source] for source in sources), assumed)
 
-    def product(self, sources: Iterable[int]) -> int:
+    def product(self, sources: Iterable[int], assumed: frozenset[Assumption] = _NONE) -> int:
         """Adds the element-wise product of independent nodes."""
         ordered = tuple(sorted(sources))
-        return self._add(Product(ordered), max(self.depths[source] for source in ordered))
+        return self._add(Product(ordered), max(self.depths[source] for source in ordered), assumed)
 
     def whole(self) -> KernelGraph:
         """Every node so far, under its own number."""
         return KernelGraph(tuple(self._nodes))
 
-    def graph(self, output: int) -> KernelGraph:
-        """The graph that ends in `output`: what leads nowhere is dropped, sequences are merged."""
+    def graph(self, output: int, assumed: frozenset[Assumption] = _NONE) -> KernelGraph:
+        """The graph that ends in `output`: what leads nowhere is dropped, sequences are merged.
+
+        Args:
+          output: the last node.
+          assumed: what only the network's output rests on.
+        """
         readers: dict[int, int] = {output: 1}
         for index in range(output, -1, -1):
             for source in self._nodes[index].sources if index in readers else ():
@@ -87,11 +109,19 @@ class GraphBuilder:
                     continue
             names[index] = len(nodes)
             nodes.append(_renamed(node, names))
-        return KernelGraph(tuple(nodes))
+        inside = frozenset().union(*(self._assumed[index] for index in readers))
+        return KernelGraph(tuple(nodes), self._listed(inside, assumed - inside))
 
-    def _add(self, node: Node, depth: int) -> int:
+    def _listed(
+        self, inside: frozenset[Assumption], at_output: frozenset[Assumption]
+    ) -> tuple[Assumption, ...]:
+        order = sorted(inside | at_output, key=lambda one: self._order.get(one, len(self._order)))
+        return tuple(dataclasses.replace(one, at_output=one in at_output) for one in order)
+
+    def _add(self, node: Node, depth: int, assumed: frozenset[Assumption] = _NONE) -> int:
         self._nodes.append(node)
         self.depths.append(depth)
+        self._assumed.append(assumed)
         return len(self._nodes) - 1
 
 

@@ -90,7 +90,7 @@ class Elementwise:
     Attributes:
       phi: what it computes: a name in `ACTIVATIONS`, with a factor where it has one, or the
         primitives it is made of.
-      fingerprint: sha256 of its values, which tells functions apart.
+      fingerprint: of its values and breaks, which tells functions apart.
       definition: values, derivatives and jumps.
       refusal: why it cannot be shaped, and where it stands.
       jumps: whether its values jump, so that the slope C'(1) is infinite.
@@ -140,10 +140,21 @@ def elementwise(program: Program, called: str, refusal: str) -> Elementwise:
         kinked=bool(jumps[0] or jumps[1]),
     )
     sampled = values(0, _GRID)
-    digest = hashlib.sha256(np.array2string(sampled[::200], precision=9).encode()).hexdigest()
     return Elementwise(
-        _label(sampled, called, program.primitives), digest, definition, refusal, bool(jumps[0])
+        _label(sampled, called, program.primitives),
+        _fingerprint(sampled, definition.breaks),
+        definition,
+        refusal,
+        bool(jumps[0]),
     )
+
+
+def _fingerprint(sampled: np.ndarray, breaks: tuple[float, ...]) -> str:
+    """sha256 of the values on the grid and of the breaks, to 9 digits."""
+    numbers = np.concatenate([sampled, breaks])
+    with np.errstate(divide="ignore"):
+        digits = np.nan_to_num(np.floor(np.log10(np.abs(numbers))), neginf=0.0, posinf=0.0)
+    return hashlib.sha256(np.rint(numbers * 10.0 ** (8 - digits)).tobytes()).hexdigest()
 
 
 def _jumps(values: Callable[[int, np.ndarray], np.ndarray], order: int) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """`KernelGraph`: how nonlinear layers, normalised sums, concatenations and products are wired.
 
-Affine layers, strides, pooling and dropout leave q and c values as they are and do not appear.
+Affine layers and strides leave q and c values as they are and do not appear; where a network does
+what would move them, the graph lists it among its assumptions.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar
 
+from zoo.shaping.assumptions import Assumption
 from zoo.shaping.elementwise import Elementwise
 
 Subnetworks = Literal["all", "reference"]
@@ -72,6 +74,8 @@ class KernelGraph:
 
     Attributes:
       nodes: in topological order; the first is the input, the last the output.
+      assumptions: what the maps take for granted, in the order it was met; no part of the wiring,
+        so neither equality nor the hash sees them.
 
     Example:
       >>> KernelGraph.chain(3).evaluate(0.0, lambda curvature: curvature + 0.1)
@@ -79,6 +83,7 @@ class KernelGraph:
     """
 
     nodes: tuple[Node, ...] = (Input(),)
+    assumptions: tuple[Assumption, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.nodes or not isinstance(self.nodes[0], Input):

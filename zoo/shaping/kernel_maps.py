@@ -100,15 +100,16 @@ def _correlation(c: np.ndarray | float) -> np.ndarray:
     return c
 
 
-def _breaks(activation: Nonlinearity) -> np.ndarray:
-    breaks = np.asarray(activation.definition.breaks, np.float64)
-    return (breaks - activation.input_shift) / activation.input_scale
+def breaks(activation: Nonlinearity) -> np.ndarray:
+    """Where phi_hat or one of its first derivatives jumps."""
+    found = np.asarray(activation.definition.breaks, np.float64)
+    return (found - activation.input_shift) / activation.input_scale
 
 
 def _scaled_panels(activation: Nonlinearity, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """sqrt(q) x for panel nodes x, [..., nodes], and their weights."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        splits = np.nan_to_num(_breaks(activation) / scale[..., None])
+        splits = np.nan_to_num(breaks(activation) / scale[..., None])
     x, weights = normal_panels(splits)
     return scale[..., None] * x, weights
 
@@ -122,15 +123,15 @@ def _correlate(activation: Nonlinearity, order: int, c: np.ndarray | float) -> n
 
 def _correlate_one(activation: Nonlinearity, order: int, c: float) -> float:
     """E[f(x) f(c x + s y)], f = phi_hat^(order), s = sqrt(1 - c^2), as an iterated integral."""
-    breaks = _breaks(activation)
+    jumps = breaks(activation)
     s = math.sqrt((1 - c) * (1 + c))
     # The inner expectation turns smoothly, over a distance s, where c x crosses a break.
-    turns = [sign * breaks + s * k for sign in (1, -1) for k in (-8, -2, 0, 2, 8)]
-    x, outer_weights = normal_panels(np.concatenate(turns) if breaks.size else breaks)
+    turns = [sign * jumps + s * k for sign in (1, -1) for k in (-8, -2, 0, 2, 8)]
+    x, outer_weights = normal_panels(np.concatenate(turns) if jumps.size else jumps)
     outer = outer_weights * jet(activation, x)[order]
     if s == 0:
         return float(np.sum(outer * jet(activation, c * x)[order]))
-    splits = np.clip((breaks - c * x[:, None]) / s, -RADIUS, RADIUS)
+    splits = np.clip((jumps - c * x[:, None]) / s, -RADIUS, RADIUS)
     y, inner_weights = normal_panels(splits)
     inner = np.sum(inner_weights * jet(activation, c * x[:, None] + s * y)[order], axis=-1)
     return float(np.sum(outer * inner))

@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
+import jax.numpy as jnp
+from jax.extend.core import JaxprEqn
+
+from zoo.shaping.constants import IN_PLACE
 from zoo.shaping.elementwise import Program
-from zoo.shaping.primitives import IN_PLACE, PrimitiveError
-from zoo.shaping.refusals import NONLINEAR, activation_name, refusal
+from zoo.shaping.refusals import NONLINEAR, activation_name, refusal, user_line
 from zoo.shaping.signals import Constant, Pending, Signal, Value
+from zoo.shaping.site import PrimitiveError
 
 SUMS = frozenset({"add", "sub", "add_any"})
 _LINEAR = SUMS | {"mul", "div", "neg"}
@@ -15,7 +18,7 @@ _BENT = NONLINEAR | {"select_n"}
 
 
 def continued(
-    name: str, inputs: Sequence[Value], eqn: Any, calls: list[Any], depth: int
+    name: str, inputs: Sequence[Value], eqn: JaxprEqn, calls: list[JaxprEqn], depth: int
 ) -> Pending | None:
     """The elementwise function that a primitive makes of one signal, or None if it does not.
 
@@ -28,11 +31,12 @@ def continued(
     """
     live = [one for one in inputs if isinstance(one, Pending | Signal)]
     pending = [one for one in live if isinstance(one, Pending)]
+    bends = name in _BENT or _truncates(name, eqn)
     if name in IN_PLACE and name != "convert_element_type":
         return pending[0] if pending and len(inputs) == 1 else None
     if name not in _BENT | _LINEAR | IN_PLACE or not _is_of_one_signal(inputs):
         return None
-    if not pending and name not in _BENT and not _leaves_the_line(name, inputs):
+    if not pending and not bends and not _leaves_the_line(name, inputs):
         return None
     factor = _factor(name, inputs)
     if pending and factor is not None:
@@ -41,12 +45,20 @@ def continued(
     term = next(one.term if isinstance(one, Pending) else one.terms[0] for one in live)
     called = next((one.called for one in pending if one.called), "")
     sentence = next((one.refusal for one in pending if one.called), "")
-    if not called and (name in _BENT or (name in ("mul", "div") and not pending)):
+    if not called and (bends or (name in ("mul", "div") and not pending)):
         called = activation_name(eqn, calls)
         sentence = str(refusal(PrimitiveError(f"applies {name}"), eqn, calls, depth))
     if not sentence:
         sentence = pending[0].refusal if pending else _shift_refusal(inputs, eqn, calls, depth)
-    return Pending(term, step, 1.0, called, sentence)
+    where = next((one.where for one in pending), "") or user_line(eqn, calls)
+    return Pending(term, step, 1.0, called, sentence, where)
+
+
+def _truncates(name: str, eqn: JaxprEqn) -> bool:
+    """Whether a cast to integers or truth values leaves less than the signal."""
+    return name == "convert_element_type" and not jnp.issubdtype(
+        eqn.params["new_dtype"], jnp.inexact
+    )
 
 
 def _is_of_one_signal(inputs: Sequence[Value]) -> bool:
@@ -90,7 +102,9 @@ def _argument(value: Value) -> Program | float:
     return value.value
 
 
-def _shift_refusal(inputs: Sequence[Value], eqn: Any, calls: list[Any], depth: int) -> str:
+def _shift_refusal(
+    inputs: Sequence[Value], eqn: JaxprEqn, calls: list[JaxprEqn], depth: int
+) -> str:
     number = next((one.value for one in inputs if isinstance(one, Constant)), 0.0)
     error = PrimitiveError(
         f"adds the number {number:.4g} to a signal, which the kernel maps do not see; remove it, "

@@ -2,119 +2,50 @@
 
 import dataclasses
 import math
-import operator
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from zoo.shaping.affine import AFFINE, affine, unlike
+from zoo.shaping.assumptions import Assumption
 from zoo.shaping.builder import GraphBuilder
-from zoo.shaping.signals import (
-    Constant,
-    Signal,
-    SumError,
-    Term,
-    Value,
-    mixed,
-    normalised,
-    single,
-)
+from zoo.shaping.constants import IN_PLACE
+from zoo.shaping.elementwise import Elementwise
+from zoo.shaping.rearrange import REARRANGING, REDUCING, concatenated, moved, reduced
+from zoo.shaping.signals import Channels, Constant, Signal, Term, Value
+from zoo.shaping.site import PrimitiveError, Site
+from zoo.shaping.sums import normalised, single, unit
+from zoo.shaping.weights import overlap
 
-# Rearrange, drop, repeat, round or pool elements of one signal.
-_KEEP = frozenset(
-    "reshape transpose squeeze expand_dims broadcast_in_dim slice dynamic_slice gather rev pad "
-    "convert_element_type reduce_precision copy copy_p stop_gradient optimization_barrier name "
-    "sharding_constraint device_put split reduce_max reduce_window_max pvary reshard mesh_cast "
-    "layout_constraint".split()
-)  # fmt: skip
-# Of these the elements stay where they are.
-IN_PLACE = frozenset(
-    "convert_element_type reduce_precision copy copy_p stop_gradient optimization_barrier name "
-    "sharding_constraint device_put pvary reshard mesh_cast layout_constraint".split()
-)
-_SELECT = frozenset({"slice", "dynamic_slice", "gather"})
-_MEAN = frozenset({"reduce_sum", "reduce_window_sum"})
-AFFINE = frozenset({"dot_general", "conv_general_dilated"})
-
-_FOLD: dict[str, Callable[..., float]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": operator.truediv,
-    "max": max,
-    "min": min,
-    "pow": operator.pow,
-    "neg": operator.neg,
-    "sqrt": math.sqrt,
-    "rsqrt": lambda x: 1 / math.sqrt(x),
-    "square": lambda x: x * x,
-    "exp": math.exp,
-    "log": math.log,
-    "integer_pow": lambda x, y: x**y,
-}
+_KEEPS_ZERO = ("", "add", "sub", "add_any", "mul", "div")
 
 
-class PrimitiveError(ValueError):
-    """A primitive that the theory has no map for; the message is half a sentence."""
-
-
-def constant_result(name: str, inputs: list[Constant], eqn: Any) -> Constant:
-    """The constant a primitive makes of constants, with its value where that is easy to know."""
-    weights = frozenset().union(*(one.weights for one in inputs))
-    if weights and name in _SELECT:
-        # Pieces of one array, such as stacked[i], are different weights; the same piece is not.
-        piece = _piece(inputs[1:], eqn)
-        weights = frozenset((weight, piece) for weight in weights)
-    values = [one.value for one in inputs]
-    try:
-        if None in values or not values:
-            return Constant(None, weights)
-        known = [float(value) for value in values if value is not None]
-        if name in _MEAN:
-            return Constant(known[0] * _averaged_over(eqn), weights)
-        if name in _FOLD:
-            extra = [eqn.params["y"]] if name == "integer_pow" else []
-            return Constant(float(_FOLD[name](*known, *extra)), weights)
-        return Constant(known[0] if name in _KEEP and name != "pad" else None, weights)
-    except (ArithmeticError, ValueError):
-        return Constant(None, weights)
-
-
-def _piece(indices: list[Constant], eqn: Any) -> object:
-    """What tells this piece of an array from others; unknown indices are taken to differ."""
-    known = tuple(one.value for one in indices)
-    if None in known or (eqn.primitive.name == "gather"):
-        return object()
-    names = ("start_indices", "limit_indices", "strides", "slice_sizes")
-    return (known, *(eqn.params.get(name) for name in names))
-
-
-def signal_result(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBuilder) -> Signal:
+def signal_result(inputs: Sequence[Value], site: Site) -> Signal:
     """The signal a primitive makes of signals and constants.
 
     Args:
-      name: of the primitive.
       inputs: at least one `Signal`; the others `Constant`.
-      eqn: the equation of the jaxpr.
-      builder: grows by a node where signals mix or pass an activation.
+      site: the equation, and the graph, which grows by a node where signals mix or pass an
+        activation.
 
     Raises:
       PrimitiveError, SumError: where the theory has no map.
     """
+    name = site.name
     signals = [one for one in inputs if isinstance(one, Signal)]
     if name == "shaped_activation":
-        term = _unit(single(signals[0]))
-        return Signal((Term(builder.nonlinear(term.node), drawn=term.drawn),))
+        term = unit(single(signals[0]))
+        return Signal((nonlinear(term, None, site.builder, lambda: site.where),))
     if name in ("add", "sub", "add_any"):
-        return _add(name, inputs, builder)
+        return _add(inputs, site)
     if name in ("mul", "div", "neg"):
-        return _scale(name, inputs, eqn, builder)
-    if name == "concatenate":
-        return _concatenate(inputs, eqn, builder)
+        return _scale(inputs, site)
+    if name in ("concatenate", "stack"):
+        return concatenated(inputs, site)
     if name in AFFINE:
-        return _affine(name, inputs)
-    if name in _MEAN or name in _KEEP:
-        return _keep(name, inputs, eqn)
+        return affine(list(inputs), site)
+    if name in REARRANGING | REDUCING:
+        return _kept(inputs, site)
     if name in ("max", "min"):
         raise PrimitiveError(
             f"picks the {name} of several signals, as maxout does, for which there is no kernel "
@@ -123,53 +54,99 @@ def signal_result(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBu
     raise PrimitiveError(f"applies the primitive {name}")
 
 
-def _unit(term: Term) -> Term:
-    if abs(term.weight**2 - 1) > term.tolerance:
-        raise SumError(
-            f"multiplies a signal by {term.weight:.4g} before a nonlinear layer, so its scale is "
-            "no longer 1; remove the factor"
+def nonlinear(
+    term: Term, function: Elementwise | None, builder: GraphBuilder, where: Callable[[], str]
+) -> Term:
+    """`term` after a nonlinear layer; a concatenation passes it piece by piece."""
+    if not term.pieces:
+        node = builder.nonlinear(term.node, function, term.assumed | _unmet(term, builder, where))
+        return Term(node, drawn=term.drawn, axes=term.axes, channels=term.channels)
+    pieces = []
+    for piece, share in term.pieces:
+        is_normal, assumed = piece.is_normal and term.is_normal, piece.assumed | term.assumed
+        read = dataclasses.replace(piece, is_normal=is_normal, assumed=assumed)
+        pieces.append((nonlinear(read, function, builder, where), share))
+    node = builder.mix_shares((piece.node, share) for piece, share in pieces)
+    return Term(
+        node, drawn=term.drawn, axes=term.axes, channels=term.channels, pieces=tuple(pieces)
+    )
+
+
+def _unmet(term: Term, builder: GraphBuilder, where: Callable[[], str]) -> frozenset[Assumption]:
+    """What the kernel map of a nonlinear layer asks of its argument and cannot be seen."""
+    if not term.is_normal:
+        sentence = (
+            "feeds a nonlinear layer with what is no sum over many channels (the output of another "
+            "one, of a product or of a maximum, or the input itself), taken as normal"
         )
-    return term
+        kind, cure = "normality", "put a dense layer or a convolution before it"
+    elif term.channels == Channels.UNLIKE:
+        sentence = (
+            "feeds a nonlinear layer with channels of different kernels, as a sum with a "
+            "concatenation is, as if they were alike"
+        )
+        kind, cure = "pieces", "put a dense layer or a convolution before it"
+    else:
+        return frozenset()
+    return frozenset([builder.assume(Assumption(kind, sentence, cure, where()))])
 
 
-def _add(name: str, inputs: Sequence[Value], builder: GraphBuilder) -> Signal:
-    if name == "sub":
+def _add(inputs: Sequence[Value], site: Site) -> Signal:
+    if site.name == "sub":
         inputs = [inputs[0], _negated(inputs[1])]
     signals = [one for one in inputs if isinstance(one, Signal)]
     if len(signals) == 2:
-        return normalised(Signal(signals[0].terms + signals[1].terms), builder)
+        added = normalised(Signal(signals[0].terms + signals[1].terms), site.builder)
+        return Signal(added.terms, site.where) if len(added.terms) > 1 else added
     constant = next(one for one in inputs if isinstance(one, Constant))
-    if constant.value and not constant.weights:  # a bias is a weight, and zero at initialisation
+    if constant.value == 0:
+        return signals[0]
+    if not constant.weights and constant.value is not None:
         raise PrimitiveError(
             f"adds the number {constant.value:.4g} to a signal, which the kernel maps do not see; "
             "remove it, shifts belong to the activation"
         )
-    if constant.value is None and not constant.weights:
+    if not constant.weights or constant.is_drawn:
         raise PrimitiveError(
             "adds numbers that are no weights to a signal, as noise and fixed position codes do; "
             "remove them, or add them before the first layer"
         )
-    return signals[0]
+    return _shifted(signals[0], constant, site)
+
+
+def _shifted(signal: Signal, bias: Constant, site: Site) -> Signal:
+    """A bias is a weight, and zero at initialisation."""
+    if bias.changed_by not in _KEEPS_ZERO:
+        raise PrimitiveError(
+            f"adds numbers computed from weights ({bias.changed_by}), which are no bias that "
+            "begins at zero; add a parameter of its own, or nothing"
+        )
+    if bias.numbers is None or not np.any(np.asarray(bias.numbers)):
+        return signal
+    shift = site.assume(
+        "bias",
+        "adds an array that is not zero, as position codes are, taken as a bias that begins at "
+        "zero",
+        "add it before the first layer",
+    )
+    return Signal(tuple(term.assuming(shift) for term in signal.terms), signal.where)
 
 
 def _negated(value: Value) -> Value:
     if isinstance(value, Signal):
         return value.scaled(-1.0, np.dtype("float64"))
     if isinstance(value, Constant) and value.value is not None:
-        return Constant(-value.value, value.weights)
+        return dataclasses.replace(value, value=-value.value)
     return value
 
 
-def _number(value: Value) -> float | None:
-    return value.value if isinstance(value, Constant) else None
-
-
-def _scale(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBuilder) -> Signal:
+def _scale(inputs: Sequence[Value], site: Site) -> Signal:
+    name = site.name
     if name == "neg":
         inputs, name = [*inputs, Constant(-1.0)], "mul"
     signals = [one for one in inputs if isinstance(one, Signal)]
     if len(signals) == 2 and name == "mul":
-        return _product(signals, builder)
+        return _product(signals, site)
     if len(signals) == 2:
         raise PrimitiveError(
             "divides a signal by values computed from the input, as normalisation layers and "
@@ -177,32 +154,48 @@ def _scale(name: str, inputs: Sequence[Value], eqn: Any, builder: GraphBuilder) 
         )
     if name == "div" and isinstance(inputs[1], Signal):
         raise PrimitiveError("divides by a signal, which is a nonlinearity; remove it")
-    position = next(i for i, one in enumerate(inputs) if isinstance(one, Constant))
-    factor = _number(inputs[position])
+    position, constant = next((i, v) for i, v in enumerate(inputs) if isinstance(v, Constant))
+    factor = constant.value
     if factor is None:
-        many = position < len(eqn.invars) and math.prod(eqn.invars[position].aval.shape) > 1
-        raise PrimitiveError(_unknown_factor(many, inputs[position]))
+        many = position < len(site.eqn.invars) and math.prod(site.shape(position)) > 1
+        raise PrimitiveError(_unknown_factor(many, constant))
     if name == "div" and factor == 0:
         raise PrimitiveError("divides a signal by 0; divide by another number")
     factor = 1 / factor if name == "div" else factor
-    return normalised(signals[0].scaled(factor, eqn.outvars[0].aval.dtype), builder)
+    scaled = signals[0].scaled(factor, site.dtype)
+    return normalised(scaled, site.builder)
 
 
-def _product(signals: list[Signal], builder: GraphBuilder) -> Signal:
+def _product(signals: list[Signal], site: Site) -> Signal:
     first, second = terms = tuple(single(one) for one in signals)
-    if first.drawn & second.drawn or not (first.drawn or second.drawn):
+    if overlap(first.drawn, second.drawn) or not (first.drawn or second.drawn):
         raise PrimitiveError(
             "multiplies a signal by values that are not independent of it, as normalisation "
             "layers and attention do; remove it, or let each factor have an affine layer of its own"
         )
-    node = builder.product(term.node for term in terms)
-    weight = first.weight * second.weight
-    precision = max(first.precision, second.precision)
-    return Signal((Term(node, weight, None, precision, drawn=first.drawn | second.drawn),))
+    if first.axes != second.axes:
+        raise PrimitiveError(
+            "multiplies signals whose channels lie on different axes; transpose one of them"
+        )
+    assumed = first.assumed | second.assumed
+    if first.channels == second.channels == Channels.UNLIKE:
+        assumed |= {unlike(site)}
+    return Signal(
+        (
+            Term(
+                site.builder.product((term.node for term in terms), assumed),
+                first.weight * second.weight,
+                precision=max(first.precision, second.precision),
+                drawn=first.drawn | second.drawn,
+                axes=first.axes,
+                channels=min(first.channels, second.channels),
+            ),
+        )
+    )
 
 
-def _unknown_factor(many: bool, factor: Value) -> str:
-    if isinstance(factor, Constant) and not factor.weights:
+def _unknown_factor(many: bool, factor: Constant) -> str:
+    if not factor.weights or factor.is_drawn:
         return (
             "multiplies a signal by numbers that are no weights, as dropout in training and masks "
             "do; trace it in evaluation mode and without masks"
@@ -218,66 +211,11 @@ def _unknown_factor(many: bool, factor: Value) -> str:
     )
 
 
-def _affine(name: str, inputs: Sequence[Value]) -> Signal:
-    if all(isinstance(one, Signal) for one in inputs):
-        raise PrimitiveError(
-            f"joins two signals by {name}, as attention does, for which there is no kernel map; "
-            "remove it"
-        )
-    signal = next(one for one in inputs if isinstance(one, Signal))
-    weights = next(one for one in inputs if isinstance(one, Constant)).weights
-    term = single(signal)
-    layers, drawn = weights or term.layers, weights or term.drawn
-    return Signal((Term(term.node, term.weight, layers, term.precision, drawn=drawn),))
-
-
-def _keep(name: str, inputs: Sequence[Value], eqn: Any) -> Signal:
-    others = inputs[1:]
-    if not isinstance(inputs[0], Signal) or any(isinstance(one, Signal) for one in others):
+def _kept(inputs: Sequence[Value], site: Site) -> Signal:
+    first, name = inputs[0], site.name
+    if not isinstance(first, Signal) or any(isinstance(one, Signal) for one in inputs[1:]):
         raise PrimitiveError(f"indexes or pads with a signal ({name}), for which there is no map")
-    term = single(inputs[0])
-    _check_channels(name, eqn)
+    term = single(first)
     if name in IN_PLACE:
         return Signal((term,))
-    if name not in _MEAN:
-        return Signal((dataclasses.replace(term, origin=object()),))
-    weight = term.weight * _averaged_over(eqn)
-    return Signal((dataclasses.replace(term, weight=weight, is_mean=True, origin=object()),))
-
-
-def _check_channels(name: str, eqn: Any) -> None:
-    """Refuses reductions over the last axis, which holds the channels."""
-    last = len(eqn.invars[0].aval.shape) - 1
-    over = last in eqn.params.get("axes", ()) and name.startswith("reduce_")
-    if over or eqn.params.get("window_dimensions", (1,))[-1] > 1:
-        raise PrimitiveError(
-            f"reduces over the channels ({name}), as softmax and LayerNorm do, for which there is "
-            "no kernel map; remove it, or keep it outside the traced function"
-        )
-
-
-def _averaged_over(eqn: Any) -> int:
-    """Number of elements a sum runs over; dividing by it gives a mean, which keeps the scale."""
-    shape = eqn.invars[0].aval.shape
-    window = eqn.params.get("window_dimensions")
-    return math.prod(window if window else (shape[axis] for axis in eqn.params["axes"]))
-
-
-def _concatenate(inputs: Sequence[Value], eqn: Any, builder: GraphBuilder) -> Signal:
-    terms = tuple(single(one) for one in inputs if isinstance(one, Signal))
-    axis, shapes = eqn.params["dimension"], [var.aval.shape for var in eqn.invars]
-    if axis != len(shapes[0]) - 1:
-        if len({(term.node, term.weight) for term in terms}) == 1:
-            return Signal((dataclasses.replace(terms[0], layers=None, origin=object()),))
-        raise PrimitiveError(
-            "concatenates different signals along another axis than the channels, so locations "
-            "differ in their kernel maps; concatenate the last axis, or keep them apart"
-        )
-    if len(terms) < len(inputs):
-        raise PrimitiveError(
-            "concatenates a signal with constant channels, which have no kernel map; do it before "
-            "the first layer"
-        )
-    width = sum(shape[axis] for shape in shapes)
-    parts = [(_unit(t).node, shape[axis] / width) for t, shape in zip(terms, shapes, strict=True)]
-    return Signal((mixed(builder.mix_shares(parts), terms),))
+    return Signal((reduced(term, site) if name in REDUCING else moved(term, 0, site),))

@@ -11,6 +11,7 @@ import numpy as np
 
 from zoo.shaping.graph import Input, KernelGraph, Mix, Nonlinear
 from zoo.shaping.kernel_maps import Nonlinearity, c_map, q_map
+from zoo.shaping.resolution import check_resolved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ def propagate(
 
     Raises:
       ValueError: if q is not positive, or marked layers have no activation.
+      NotShapableError: for a nonlinear layer that the quadrature does not resolve at its q value.
 
     Source: Martens et al. 2021, arXiv 2110.01765; Daniely et al. 2016, arXiv 1602.05897.
     """
@@ -69,6 +71,7 @@ def _nonlinear(one: Kernels, node: Nonlinear, activation: Nonlinearity | None) -
     if function is None:
         raise ValueError("the graph has marked nonlinear layers; pass their activation=...")
     for _ in range(node.times):
+        check_resolved(function, one.q)
         # phi(sqrt(q) x) for x of unit variance.
         scale = function.input_scale * math.sqrt(one.q)
         scaled = dataclasses.replace(function, input_scale=scale)

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax
 import jax
+from jax.extend.core import JaxprEqn
 
 from zoo.shaping.pointwise import ACTIVATIONS
 
@@ -35,7 +36,7 @@ class NotShapableError(ValueError):
 
 
 def refusal(
-    error: ValueError, eqn: Any, calls: list[Any], nonlinear_layers: int
+    error: ValueError, eqn: JaxprEqn, calls: list[JaxprEqn], nonlinear_layers: int
 ) -> NotShapableError:
     """The error for equation `eqn`, met within `calls` after `nonlinear_layers`."""
     frames = [frame for call in [*calls, eqn] for frame in _frames(call)]
@@ -45,7 +46,38 @@ def refusal(
     return NotShapableError(f"the network {_reason(error, eqn, calls, frames)} ({place})")
 
 
-def _reason(error: ValueError, eqn: Any, calls: list[Any], frames: list[Any]) -> str:
+def refuse_outputs(num_live: int, has_layers: bool) -> None:
+    """Refuses what is no network of one output."""
+    if not num_live:
+        reason = "returns no array that depends on its input; return what its layers compute"
+    elif num_live > 1:
+        reason = (
+            f"returns {num_live} arrays that depend on its input; trace a function that returns one"
+        )
+    elif not has_layers:
+        reason = (
+            "multiplies its input by no weights, so it has no layers; pass the module itself, or a "
+            "function that closes over its weights"
+        )
+    else:
+        return
+    raise NotShapableError(f"the network {reason}")
+
+
+def drawn_inside(is_product: bool) -> str:
+    """Why random numbers made in the forward pass are refused."""
+    if is_product:
+        return (
+            "makes its weights inside the traced function, where they are no weights; build the "
+            "module before, and trace it or a function that closes over it"
+        )
+    return (
+        "draws random numbers while it runs, as dropout in training does; trace it in evaluation "
+        "mode"
+    )
+
+
+def _reason(error: ValueError, eqn: JaxprEqn, calls: list[JaxprEqn], frames: list[Any]) -> str:
     for frame in frames:
         owner, _, method = frame.function_name.partition(".")
         if frame.file_name.endswith(_NORMALIZATION) and method == "__call__":
@@ -83,13 +115,13 @@ def _reason(error: ValueError, eqn: Any, calls: list[Any], frames: list[Any]) ->
     )
 
 
-def activation_name(eqn: Any, calls: list[Any]) -> str:
+def activation_name(eqn: JaxprEqn, calls: list[JaxprEqn]) -> str:
     """Name of the activation function that the equation is part of, else of its primitive."""
     frames = [frame for call in [*calls, eqn] for frame in _frames(call)]
     return _function_name(eqn.primitive.name, calls, frames)
 
 
-def _function_name(primitive: str, calls: list[Any], frames: list[Any]) -> str:
+def _function_name(primitive: str, calls: list[JaxprEqn], frames: list[Any]) -> str:
     """Name of the activation function of jax.nn that the equation is part of, else `primitive`."""
     inside = [f.function_name for f in frames if f.file_name.endswith(_JAX_ACTIVATIONS)]
     named = [str(call.params["name"]) for call in calls if "name" in call.params]
@@ -100,7 +132,7 @@ def _function_name(primitive: str, calls: list[Any], frames: list[Any]) -> str:
     return primitive
 
 
-def user_line(eqn: Any, calls: list[Any]) -> str:
+def user_line(eqn: JaxprEqn, calls: list[JaxprEqn]) -> str:
     """file:line of the innermost code outside JAX, Flax and this package; empty if unknown."""
     for call in [eqn, *reversed(calls)]:
         for frame in _frames(call):
@@ -109,7 +141,7 @@ def user_line(eqn: Any, calls: list[Any]) -> str:
     return ""
 
 
-def _frames(eqn: Any) -> list[Any]:
+def _frames(eqn: JaxprEqn) -> list[Any]:
     """Frames of the Python stack that made `eqn`, innermost first; none if JAX kept none."""
     traceback = getattr(eqn.source_info, "traceback", None)
     return list(getattr(traceback, "frames", ()))

@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from jax.extend.core import Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from zoo.shaping.primitives import IN_PLACE
-from zoo.shaping.walk import nested_jaxpr, scan_layout
+from zoo.shaping.constants import IN_PLACE
+from zoo.shaping.visitor import Visitor, scan_layout, shape_of
 
 _SUMS = frozenset({"add", "sub", "add_any"})
 
@@ -75,7 +75,7 @@ class _Live:
 _Value = _View | _Live | None
 
 
-def weight_roles(closed: Any, num_weights: int, num_inputs: int) -> dict[int, Role]:
+def weight_roles(closed: ClosedJaxpr, num_weights: int, num_inputs: int) -> dict[int, Role]:
     """The role of each of the first `num_weights` arguments of a jaxpr; unused ones have none.
 
     Args:
@@ -87,66 +87,56 @@ def weight_roles(closed: Any, num_weights: int, num_inputs: int) -> dict[int, Ro
       RoleError: for a weight that is changed before its product, or used in two ways.
     """
     variables = closed.jaxpr.invars
-    ranks = [len(variable.aval.shape) for variable in variables]
+    ranks = [len(shape_of(variable)) for variable in variables]
     arguments: list[_Value] = [None] * len(variables)
     for i in range(num_weights):
         arguments[i] = _View((i,), ranks[i], tuple(range(ranks[i])))
     for i in range(len(variables) - num_inputs, len(variables)):
         arguments[i] = _Live(is_raw=True)
-    roles: dict[int, Role] = {}
-    _run(closed, arguments, roles)
-    return roles
+    visitor = _Roles()
+    visitor.run(closed, arguments)
+    return visitor.roles
 
 
-def _run(closed: Any, arguments: list[_Value], roles: dict[int, Role]) -> list[_Value]:
-    jaxpr = getattr(closed, "jaxpr", closed)
-    values: dict[Any, _Value] = dict(zip(jaxpr.invars, arguments, strict=True))
+class _Roles(Visitor[_Value]):
+    """Follows weights to where they meet the signal."""
 
-    def read(atom: Any) -> _Value:
-        return None if isinstance(atom, Literal) else values.get(atom)
+    def __init__(self) -> None:
+        super().__init__()
+        self.roles: dict[int, Role] = {}
 
-    for eqn in jaxpr.eqns:
-        inputs = [read(atom) for atom in eqn.invars]
-        values.update(zip(eqn.outvars, _apply(eqn, inputs, roles), strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    def literal(self, atom: Any, value: Any) -> _Value:
+        return None
 
+    def primitive(self, eqn: JaxprEqn, inputs: list[_Value]) -> list[_Value]:
+        return [self._result(eqn, inputs)] * len(eqn.outvars)
 
-def _apply(eqn: Any, inputs: list[_Value], roles: dict[int, Role]) -> list[_Value]:
-    nested = nested_jaxpr(eqn)
-    if eqn.primitive.name == "scan":
-        return _scan(eqn, inputs, roles)
-    if nested is not None and len(getattr(nested, "jaxpr", nested).invars) == len(inputs):
-        return _run(nested, inputs, roles)
-    return [_result(eqn, inputs, roles)] * len(eqn.outvars)
+    def scan(self, eqn: JaxprEqn, inputs: list[_Value]) -> list[_Value]:
+        num_carry, num_scanned = scan_layout(eqn)
+        first = len(inputs) - num_scanned
+        scanned = [
+            dataclasses.replace(one, axes=one.axes[1:]) if isinstance(one, _View) else one
+            for one in inputs[first:]
+        ]
+        outputs: list[_Value] = []
+        for _ in range(2):  # what enters raw may be a signal from the second iteration on
+            outputs = self.run(eqn.params["jaxpr"], inputs[:first] + scanned)
+            inputs = [*inputs[: first - num_carry], *outputs[:num_carry], *inputs[first:]]
+        return outputs
 
-
-def _scan(eqn: Any, inputs: list[_Value], roles: dict[int, Role]) -> list[_Value]:
-    num_carry, num_scanned = scan_layout(eqn)
-    first = len(inputs) - num_scanned
-    scanned = [
-        dataclasses.replace(one, axes=one.axes[1:]) if isinstance(one, _View) else one
-        for one in inputs[first:]
-    ]
-    outputs: list[_Value] = []
-    for _ in range(2):  # what enters raw may be a signal from the second iteration on
-        outputs = _run(eqn.params["jaxpr"], inputs[:first] + scanned, roles)
-        inputs = [*inputs[: first - num_carry], *outputs[:num_carry], *inputs[first:]]
-    return outputs
-
-
-def _result(eqn: Any, inputs: list[_Value], roles: dict[int, Role]) -> _Value:
-    live = [one for one in inputs if isinstance(one, _Live)]
-    views = [(i, one) for i, one in enumerate(inputs) if isinstance(one, _View)]
-    if not live:
-        return _piece(eqn, inputs, [view for _, view in views]) if views else None
-    name, is_raw = eqn.primitive.name, all(one.is_raw for one in live)
-    for position, view in views:
-        role = _ROLES[name](eqn, position, view) if name in _ROLES else None
-        if name in _SUMS and not is_raw:
-            role = Role(is_shift=True)
-        if role is not None:
-            _record(roles, view, role)
-    return _Live(is_raw and not (name in _ROLES and views))
+    def _result(self, eqn: JaxprEqn, inputs: list[_Value]) -> _Value:
+        live = [one for one in inputs if isinstance(one, _Live)]
+        views = [(i, one) for i, one in enumerate(inputs) if isinstance(one, _View)]
+        if not live:
+            return _piece(eqn, inputs, [view for _, view in views]) if views else None
+        name, is_raw = eqn.primitive.name, all(one.is_raw for one in live)
+        for position, view in views:
+            role = _ROLES[name](eqn, position, view) if name in _ROLES else None
+            if name in _SUMS and not is_raw:
+                role = Role(is_shift=True)
+            if role is not None:
+                _record(self.roles, view, role)
+        return _Live(is_raw and not (name in _ROLES and views))
 
 
 def _record(roles: dict[int, Role], view: _View, role: Role) -> None:
@@ -161,14 +151,14 @@ def _record(roles: dict[int, Role], view: _View, role: Role) -> None:
             raise RoleError(weight, "is used in two different ways; give each use its own")
 
 
-def _dense(eqn: Any, position: int, view: _View) -> Role:
+def _dense(eqn: JaxprEqn, position: int, view: _View) -> Role:
     contracted, batch = (pair[position] for pair in eqn.params["dimension_numbers"])
     inputs = _known(view.axes[axis] for axis in contracted)
     outputs = _known(a for i, a in enumerate(view.axes) if i not in (*contracted, *batch))
     return Role(inputs, outputs, stacked=_others(view, inputs + outputs))
 
 
-def _convolution(eqn: Any, position: int, view: _View) -> Role:
+def _convolution(eqn: JaxprEqn, position: int, view: _View) -> Role:
     if any(step != 1 for step in eqn.params["lhs_dilation"]) or position != 1:
         raise RoleError(
             view.weights[0],
@@ -180,11 +170,11 @@ def _convolution(eqn: Any, position: int, view: _View) -> Role:
     return Role(*used, stacked=_others(view, sum(used, ())), groups=_groups(eqn))
 
 
-def _groups(eqn: Any) -> int:
+def _groups(eqn: JaxprEqn) -> int:
     return eqn.params["feature_group_count"]
 
 
-_ROLES: dict[str, Callable[[Any, int, _View], Role]] = {
+_ROLES: dict[str, Callable[[JaxprEqn, int, _View], Role]] = {
     "dot_general": _dense,
     "conv_general_dilated": _convolution,
 }
@@ -198,7 +188,7 @@ def _others(view: _View, used: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axis for axis in range(view.rank) if axis not in used)
 
 
-def _piece(eqn: Any, inputs: list[_Value], views: list[_View]) -> _Value:
+def _piece(eqn: JaxprEqn, inputs: list[_Value], views: list[_View]) -> _Value:
     """What a primitive makes of weights and constants: the same numbers elsewhere, or others."""
     weights = tuple(dict.fromkeys(w for view in views for w in view.weights))
     axes = _moved(eqn, views[0].axes) if len(views) == 1 and views[0] is inputs[0] else None
@@ -211,14 +201,16 @@ def _piece(eqn: Any, inputs: list[_Value], views: list[_View]) -> _Value:
         axes = (*views[0].axes[:at], None, *views[0].axes[at:])
     changed_by = next((view.changed_by for view in views if view.changed_by), "")
     if axes is None:
-        return _View(weights, views[0].rank, (None,) * eqn.outvars[0].aval.ndim, str(eqn.primitive))
+        return _View(
+            weights, views[0].rank, (None,) * len(shape_of(eqn.outvars[0])), str(eqn.primitive)
+        )
     return _View(weights, views[0].rank, axes, changed_by)
 
 
-def _moved(eqn: Any, axes: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
+def _moved(eqn: JaxprEqn, axes: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
     """Axes after `eqn`, or None if it is no mere rearrangement."""
     name, params = eqn.primitive.name, eqn.params
-    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    before, after = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
     if name in IN_PLACE:
         return axes
     if name == "transpose":
@@ -236,13 +228,13 @@ def _moved(eqn: Any, axes: tuple[int | None, ...]) -> tuple[int | None, ...] | N
     return None
 
 
-def _selected(eqn: Any, axes: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
+def _selected(eqn: JaxprEqn, axes: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
     """Axes after one index is taken of some of them, as in stacked[i]."""
-    before = eqn.invars[0].aval.shape
-    sizes, collapsed = eqn.params.get("slice_sizes", eqn.outvars[0].aval.shape), ()
+    before = shape_of(eqn.invars[0])
+    sizes, collapsed = eqn.params.get("slice_sizes", shape_of(eqn.outvars[0])), ()
     if eqn.primitive.name == "gather":
         collapsed = eqn.params["dimension_numbers"].collapsed_slice_dims
-        if eqn.invars[1].aval.ndim != 1:
+        if len(shape_of(eqn.invars[1])) != 1:
             return None
     if any(size not in (1, full) for size, full in zip(sizes, before, strict=True)):
         return None

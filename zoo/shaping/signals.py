@@ -1,23 +1,27 @@
-"""What a traced value is to the kernel graph, and how signals add.
+"""What a traced value is to the kernel graph.
 
 A value is a constant (weights, numbers), raw input (before the first weight), or a signal: a node
 of the kernel graph times a number, or a sum of such terms that is not (yet) normalised.
 """
 
 import dataclasses
-import math
+import enum
+from typing import Any
 
 import numpy as np
 
-from zoo.shaping.builder import GraphBuilder
+from zoo.shaping.assumptions import Assumption
 from zoo.shaping.elementwise import Program
 from zoo.shaping.graph import SQUARES_TOLERANCE
+from zoo.shaping.weights import Weights
 
-Layers = frozenset[object]
 
+class Channels(enum.IntEnum):
+    """How the channels of a signal differ: what a piece of them tells of the others."""
 
-class SumError(ValueError):
-    """Signals were added in a way the theory has no map for; the message is half a sentence."""
+    UNLIKE = 0  # of different kernels, as after a concatenation, or unknown, as in the input
+    ALIKE = 1  # of one kernel
+    FRESH = 2  # of one kernel, each from rows of weights of its own, in their order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +31,16 @@ class Constant:
     Attributes:
       value: the number all its elements are, where that is known.
       weights: identities of the weights it was computed from; empty for numbers made in code.
+      numbers: an array that holds its elements, perhaps with others; None if unknown.
+      changed_by: the primitive that made other numbers of weights; empty for none.
+      is_drawn: whether it was drawn at random inside the traced function.
     """
 
     value: float | None = None
-    weights: Layers = frozenset()
+    weights: Weights = frozenset()
+    numbers: Any = dataclasses.field(default=None, compare=False, repr=False)
+    changed_by: str = ""
+    is_drawn: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +50,12 @@ class Raw:
     Attributes:
       root: identity of the value this is a multiple of.
       scale: the multiple.
+      rank: number of axes.
     """
 
     root: object
     scale: float = 1.0
+    rank: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,24 +71,43 @@ class Term:
       node: index in the `GraphBuilder`.
       weight: product of the numbers met since the node.
       layers: weights of the affine layer last passed since the node; None if there was none.
-      drawn: weights of the affine layer last passed at all, before the node or after it.
       precision: relative rounding error of `weight`.
       is_mean: whether it was averaged over locations or examples.
+      drawn: weights of the affine layer last passed at all, before the node or after it.
+      axes: which hold locations and which channels, see `axes`.
+      channels: how they differ.
+      is_normal: whether it is a sum over many channels, and so normal in the wide limit.
+      pieces: of a concatenation, the parts and their shares of the channels.
+      assumed: what was taken for granted since the node.
       origin: identity of the array this is a multiple of, element by element.
     """
 
     node: int
     weight: float = 1.0
-    layers: Layers | None = None
+    layers: Weights | None = None
     precision: float = 0.0
     is_mean: bool = False
-    drawn: Layers = frozenset()
+    drawn: Weights = frozenset()
+    axes: str = ""
+    channels: Channels = Channels.UNLIKE
+    is_normal: bool = False
+    pieces: tuple[tuple["Term", float], ...] = ()
+    assumed: frozenset[Assumption] = frozenset()
     origin: object = dataclasses.field(default_factory=object, compare=False, repr=False)
 
     @property
     def tolerance(self) -> float:
         """How far a square of weights may be from 1: bfloat16 holds 0.8 as 0.80078."""
         return max(SQUARES_TOLERANCE, 2 * self.precision)
+
+    def moved(self, **changes: Any) -> "Term":
+        """The same numbers at other places."""
+        return dataclasses.replace(self, origin=object(), **changes)
+
+    def assuming(self, *assumptions: Assumption | None) -> "Term":
+        """The same with assumptions, as far as they are any."""
+        found = frozenset(one for one in assumptions if one is not None)
+        return dataclasses.replace(self, assumed=self.assumed | found) if found else self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +144,7 @@ class Pending:
       scale: number that multiplies it.
       called: name of the first nonlinear part; empty if there was none yet.
       refusal: why it cannot be shaped, in one sentence.
+      where: file:line of the first part.
     """
 
     term: Term
@@ -120,6 +152,7 @@ class Pending:
     scale: float
     called: str
     refusal: str
+    where: str = ""
 
     @property
     def whole(self) -> Program:
@@ -128,102 +161,6 @@ class Pending:
 
 
 Value = Constant | Raw | Signal | Stacked | Pending
-
-
-def normalised(signal: Signal, builder: GraphBuilder) -> Signal:
-    """`signal` as one node if the squares of its weights add to 1, else as it is.
-
-    Raises:
-      SumError: if summands are not independent.
-    """
-    terms = tuple(term for term in signal.terms if term.weight) or signal.terms[:1]
-    _check_independent(terms)
-    total = math.fsum(term.weight**2 for term in terms)
-    precision = max(term.precision for term in terms)
-    if len(terms) == 1 or abs(total - 1) > Term(0, precision=precision).tolerance:
-        return Signal(terms, signal.where)
-    node = builder.mix_shares(zip((term.node for term in terms), _shares(terms), strict=True))
-    return Signal((mixed(node, terms),), signal.where)
-
-
-def mixed(node: int, terms: tuple[Term, ...]) -> Term:
-    """`node` as what became of several terms."""
-    drawn = frozenset().union(*(term.drawn for term in terms))
-    return Term(node, layers=joined_layers(terms), drawn=drawn)
-
-
-def _shares(terms: tuple[Term, ...]) -> list[float]:
-    """Squared weights that add to 1, without the rounding of the type they were computed in.
-
-    Such a sum has one weight more than it needs: what takes most digits to write, as 0.9539392
-    beside 0.3, is what the type left of sqrt(1 - 0.3^2), and follows from the others.
-    """
-    squares = [term.weight**2 for term in terms]
-    digits = [_digits(term.weight) for term in terms]
-    rounded = [square for square, n in zip(squares, digits, strict=True) if n == max(digits)]
-    written = [square for square, n in zip(squares, digits, strict=True) if n < max(digits)]
-    correction = (1 - math.fsum(written)) / math.fsum(rounded)
-    return [
-        square * (correction if n == max(digits) else 1.0)
-        for square, n in zip(squares, digits, strict=True)
-    ]
-
-
-def _digits(weight: float) -> int:
-    mantissa, _ = f"{weight:.14e}".split("e")
-    return len(mantissa.lstrip("-").rstrip("0"))
-
-
-def joined_layers(terms: tuple[Term, ...]) -> Layers | None:
-    """All last layers, or None if some term has none: then the whole is not independent."""
-    layers = [term.layers for term in terms if term.layers is not None]
-    return frozenset().union(*layers) if len(layers) == len(terms) else None
-
-
-def single(signal: Signal) -> Term:
-    """The only term.
-
-    Raises:
-      SumError: if the signal is a sum that is not normalised.
-    """
-    if len(signal.terms) == 1:
-        return signal.terms[0]
-    weights = [term.weight for term in signal.terms]
-    total = math.fsum(weight**2 for weight in weights)
-    numbers = ", ".join(f"{weight:.4g}" for weight in weights)
-    made = f" in {signal.where}" if signal.where else ""
-    raise SumError(
-        f"adds signals with weights {numbers}{made}, whose squares add to {total:.4g} instead of "
-        f"1; weigh them by w and sqrt(1 - w^2), such as 0.8 and 0.6, or divide the sum by "
-        f"{math.sqrt(total):.4g}"
-    )
-
-
-def _check_independent(terms: tuple[Term, ...]) -> None:
-    seen: set[object] = set()
-    direct = [term for term in terms if term.layers is None]
-    if any(term.is_mean for term in terms) and len({term.node for term in terms}) < len(terms):
-        raise SumError(
-            "combines a signal with its own mean, as normalisation layers do; remove the layer, "
-            "shaped networks keep their scale by themselves"
-        )
-    if len({term.node for term in direct}) < len(direct):
-        raise SumError(
-            "adds a signal to itself, so the summands are not independent; put an affine layer of "
-            "its own at the end of one of them"
-        )
-    if len(direct) > 1:
-        raise SumError(
-            f"adds {len(direct)} signals that do not end in an affine layer of their own, so they "
-            "are not independent; end all but one in a dense layer or a convolution"
-        )
-    for term in terms:
-        if term.layers and seen & term.layers:
-            raise SumError(
-                "adds two signals that end in the same weights, so they are not independent; give "
-                "each its own affine layer"
-            )
-        seen |= term.layers or frozenset()
 
 
 def _significant_bits(dtype: np.dtype) -> int:

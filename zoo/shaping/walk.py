@@ -1,163 +1,197 @@
 """The walk through a jaxpr that grows the kernel graph, entering calls and loops."""
 
 import dataclasses
-import math
-from collections.abc import Callable
 from typing import Any, TypeGuard
 
-import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 
+from zoo.shaping.affine import AFFINE, affine, first_axes
+from zoo.shaping.assumptions import Assumption
+from zoo.shaping.axes import last_axis
 from zoo.shaping.builder import GraphBuilder
+from zoo.shaping.constants import (
+    constant_result,
+    drawn_here,
+    element,
+    literal,
+    pieces,
+    weights_of,
+)
 from zoo.shaping.elementwise import Elementwise, elementwise
 from zoo.shaping.graph import KernelGraph
 from zoo.shaping.pending import SUMS, continued
-from zoo.shaping.primitives import AFFINE, PrimitiveError, constant_result, signal_result
-from zoo.shaping.refusals import NotShapableError, refusal, user_line
-from zoo.shaping.signals import (
-    Constant,
-    Pending,
-    Raw,
-    Signal,
-    Stacked,
-    SumError,
-    Term,
-    Value,
-    single,
-)
-
-_NESTED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+from zoo.shaping.primitives import nonlinear, signal_result
+from zoo.shaping.rearrange import moved
+from zoo.shaping.refusals import NotShapableError, drawn_inside, refusal, refuse_outputs
+from zoo.shaping.resolution import check_resolved
+from zoo.shaping.signals import Constant, Pending, Raw, Signal, Stacked, Term, Value
+from zoo.shaping.site import PrimitiveError, Site
+from zoo.shaping.sums import SumError, single
+from zoo.shaping.visitor import Visitor, carries, scan_layout, shape_of
+from zoo.shaping.weights import Weights, new_weights
 
 
-class Walk:
+class Walk(Visitor[Value]):
     """One walk through one jaxpr.
+
+    Args:
+      delta: whether kernels of convolutions are zero but for their centre tap.
+      closes_over_weights: whether arrays that the jaxpr holds are weights, as those of a function
+        are; else they are fixed numbers.
 
     Attributes:
       builder: the graph so far.
-      calls: equations of the calls that are being entered, outermost first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, delta: bool = False, closes_over_weights: bool = True) -> None:
+        super().__init__()
         self.builder = GraphBuilder()
-        self.calls: list[Any] = []
-        self._identities: dict[int, tuple[Any, object]] = {}
-        self._base_scale: dict[object, float] = {}
+        self._delta = delta
+        self._closes_over_weights = closes_over_weights
+        self._identities: dict[int, tuple[Any, Weights]] = {}
+        self._first_read: dict[object, tuple[float, str]] = {}
         self._functions: dict[tuple[Any, ...], Elementwise] = {}
         self._nodes: dict[tuple[Pending, bool], Signal] = {}
 
-    def graph(self, closed: Any, num_inputs: int) -> KernelGraph:
-        """Graph of `closed`, whose last `num_inputs` arguments are the network's inputs."""
-        num_weights = len(closed.jaxpr.invars) - num_inputs
-        weights: list[Value] = [Constant(None, frozenset([object()])) for _ in range(num_weights)]
-        raw: list[Value] = [Raw(object()) for _ in range(num_inputs)]
-        outputs = self.run(closed, weights + raw)
+    def graph(self, closed: ClosedJaxpr, num_weights: int, num_inputs: int) -> KernelGraph:
+        """Graph of `closed`, whose arguments are weights, other state, the network's inputs."""
+        num_state = len(closed.jaxpr.invars) - num_weights - num_inputs
+        variables = closed.jaxpr.invars[num_weights + num_state :]
+        arguments: list[Value] = [Constant(weights=new_weights()) for _ in range(num_weights)]
+        arguments += [Constant()] * num_state
+        arguments += [self.raw(len(shape_of(variable))) for variable in variables]
+        outputs = self.run(closed, arguments)
         live = [one for one in outputs if not isinstance(one, Constant)]
-        if not live:
-            raise NotShapableError(
-                "the network returns no array that depends on its input; return what its layers "
-                "compute"
-            )
-        if len(live) != 1:
-            raise NotShapableError(
-                f"the network returns {len(live)} arrays that depend on its input; trace a "
-                "function that returns one"
-            )
+        refuse_outputs(len(live), has_layers=bool(self._first_read))
         if not isinstance(live[0], Signal | Raw | Pending):
             raise NotShapableError("the network returns the stacked outputs of a scan; return one")
         try:
-            return self.builder.graph(single(self._as_signal(live[0])).node)
+            return self._ending_in(single(self.as_signal(live[0])))
         except SumError as error:
             raise NotShapableError(f"the network's last operation {error}") from None
 
-    def run(self, closed: Any, arguments: list[Value]) -> list[Value]:
-        """Values of the outputs of a (closed) jaxpr."""
-        jaxpr = getattr(closed, "jaxpr", closed)
-        values: dict[Any, Value] = {}
+    def raw(self, rank: int) -> Raw:
+        """An input of the network."""
+        return Raw(object(), rank=rank)
 
-        def read(atom: Any) -> Value:
-            return values[atom] if not isinstance(atom, Literal) else self._literal(atom, atom.val)
+    def literal(self, atom: Any, value: Any) -> Value:
+        """A number by its value, an array as weights or as fixed numbers."""
+        if not self._closes_over_weights or np.ndim(value) == 0:
+            return literal(atom, value, frozenset())
+        if id(value) not in self._identities:
+            # Holding the array keeps its id from being given to another one.
+            self._identities[id(value)] = (value, new_weights())
+        return literal(atom, value, self._identities[id(value)][1])
 
-        literals = zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True)
-        consts = [self._literal(variable, value) for variable, value in literals]
-        values.update(zip(jaxpr.constvars, consts, strict=True))
-        values.update(zip(jaxpr.invars, arguments, strict=True))
-        for eqn in jaxpr.eqns:
-            values.update(
-                zip(eqn.outvars, self._apply(eqn, [read(v) for v in eqn.invars]), strict=True)
-            )
-        return [read(atom) for atom in jaxpr.outvars]
+    def equation(self, eqn: JaxprEqn, inputs: list[Value]) -> list[Value]:
+        """Values of the outputs of an equation; constants of a scan are not looked into."""
+        if eqn.primitive.name == "scan" and all(isinstance(one, Constant) for one in inputs):
+            return self.primitive(eqn, inputs)
+        return super().equation(eqn, inputs)
 
-    def _apply(self, eqn: Any, inputs: list[Value]) -> list[Value]:
-        name = eqn.primitive.name
-        nested = nested_jaxpr(eqn)
-        if name == "scan" and not all(isinstance(one, Constant) for one in inputs):
-            return self._inside(eqn, lambda: self._scan(eqn, inputs))
-        if name != "scan" and nested is not None:
-            if len(getattr(nested, "jaxpr", nested).invars) == len(inputs):
-                return self._inside(eqn, lambda: self.run(nested, inputs))
+    def primitive(self, eqn: JaxprEqn, inputs: list[Value]) -> list[Value]:
+        """Values of the outputs of a primitive."""
+        site = Site(eqn, self.calls, self.builder, self._delta)
         try:
-            result = self._result(name, inputs, eqn)
+            result = self._result(inputs, site)
+            if site.name == "split" and isinstance(result, Constant):
+                return [*pieces(result, eqn)]
+            if site.name == "split" and isinstance(result, Signal):
+                term = single(self._finished(inputs[0], False))
+                return [Signal((moved(term, i, site),)) for i in range(len(eqn.outvars))]
         except (PrimitiveError, SumError) as error:
             depth = max((self._depth(one) for one in inputs), default=0)
             raise refusal(error, eqn, self.calls, depth) from None
-        if isinstance(result, Constant) and len(eqn.outvars) > 1:  # pieces, as of split
-            pieces = [frozenset((w, i) for w in result.weights) for i in range(len(eqn.outvars))]
-            return [Constant(result.value, weights) for weights in pieces]
-        if isinstance(result, Signal) and name == "split":
-            return [_part(result.terms[0], i, eqn) for i in range(len(eqn.outvars))]
         return [result] * len(eqn.outvars)
 
-    def _result(self, name: str, inputs: list[Value], eqn: Any) -> Value:
-        constants = [one for one in inputs if isinstance(one, Constant)]
-        if len(constants) == len(inputs):
-            return constant_result(name, constants, eqn)
-        if any(isinstance(one, Stacked) for one in inputs):
-            raise PrimitiveError("reads the stacked outputs of a scan; carry the signal instead")
-        live = any(isinstance(one, Signal | Pending) for one in inputs)
-        if name != "shaped_activation" and not live:
-            return self._preprocess(name, inputs, constants)
-        read = [self._as_signal(one) if isinstance(one, Raw) else one for one in inputs]
-        depth = max(map(self._depth, read))
-        pending = continued(name, read, eqn, self.calls, depth)
-        if pending is not None:
-            return pending
-        keep_scale = name in SUMS
-        signals = [
-            self._finished(one, keep_scale) if isinstance(one, Pending) else one for one in read
-        ]
-        result = signal_result(name, signals, eqn, self.builder)
-        if name in ("add", "sub", "add_any") and len(result.terms) > 1:
-            return Signal(result.terms, user_line(eqn, self.calls))
-        return result
+    def scan(self, eqn: JaxprEqn, inputs: list[Value]) -> list[Value]:
+        """The body once per iteration; each has its own part of weights that are scanned over."""
+        num_carry, num_scanned = scan_layout(eqn)
+        first = len(inputs) - num_scanned
+        consts, carry = inputs[: first - num_carry], inputs[first - num_carry : first]
+        scanned, body = inputs[first:], eqn.params["jaxpr"]
+        if any(isinstance(one, Signal | Pending | Stacked) for one in scanned):
+            error = PrimitiveError("scans over the elements of a signal; carry the signal instead")
+            raise refusal(error, eqn, self.calls, max(self._depth(one) for one in scanned))
+        shapes = [shape_of(variable) for variable in eqn.invars[first:]]
 
-    def _preprocess(self, name: str, inputs: list[Value], constants: list[Constant]) -> Value:
-        """Raw input and constants: a first layer's product with weights makes it a signal."""
-        raws = [one for one in inputs if isinstance(one, Raw)]
-        weights = frozenset().union(*(one.weights for one in constants))
-        if name in AFFINE and weights:
-            self._base_scale[raws[0].root] = raws[0].scale
-            return Signal((Term(self.builder.input, layers=weights, drawn=weights),))
-        if name == "mul" and len(raws) == 1 and constants[0].value is not None:
-            return Raw(raws[0].root, raws[0].scale * constants[0].value)
-        return Raw(object())
+        def part(index: int) -> list[Value]:
+            return [element(v, index, n) for v, n in zip(scanned, shapes, strict=True)]
 
-    def _as_signal(self, value: Value) -> Signal:
+        if _is_map(carry, scanned) and not carries(eqn, [_is_live(one) for one in inputs]):
+            varying = [dataclasses.replace(one, value=None) for one in carry]
+            outputs = self.run(body, [*consts, *varying, *part(0)])
+            return [self._with_axis(one) for one in outputs]
+        stacks: list[Value] = [Constant()] * (len(eqn.outvars) - num_carry)
+        order = range(eqn.params["length"])
+        for i in reversed(order) if eqn.params.get("reverse") else order:
+            outputs = self.run(body, [*consts, *carry, *part(i)])
+            carry, stacks = outputs[:num_carry], [_stacked(one) for one in outputs[num_carry:]]
+        return carry + stacks
+
+    def as_signal(self, value: Value) -> Signal:
         """Raw input that meets a signal or an activation is the input node.
 
         Its weight counts from the multiple of it that the first layer read, so that
         0.8 x + 0.6 dense(x) is a normalised sum.
         """
-        if isinstance(value, Signal):
-            return value
-        if isinstance(value, Pending):
+        if isinstance(value, Signal | Pending):
             return self._finished(value, keep_scale=False)
         assert isinstance(value, Raw)
-        base = self._base_scale.get(value.root, value.scale)
-        return Signal((Term(self.builder.input, value.scale / base if base else 0.0),))
+        base, axes = self._first_read.get(value.root, (value.scale, last_axis(value.rank)))
+        return Signal((Term(self.builder.input, value.scale / base if base else 0.0, axes=axes),))
 
-    def _finished(self, value: Pending, keep_scale: bool) -> Signal:
+    def _ending_in(self, term: Term) -> KernelGraph:
+        assumed = term.assumed
+        if abs(term.weight**2 - 1) > term.tolerance:
+            scale = Assumption(
+                "scale",
+                f"multiplies its output by {term.weight:.4g}, so that its q value is "
+                f"{term.weight**2:.4g} times that of the graph",
+                "multiply outside",
+            )
+            assumed |= {self.builder.assume(scale)}
+        return self.builder.graph(term.node, assumed)
+
+    def _result(self, inputs: list[Value], site: Site) -> Value:
+        constants = [one for one in inputs if isinstance(one, Constant)]
+        if len(constants) == len(inputs):
+            return constant_result(site.name, constants, site.eqn)
+        if any(isinstance(one, Stacked) for one in inputs):
+            raise PrimitiveError("reads the stacked outputs of a scan; carry the signal instead")
+        live = any(isinstance(one, Signal | Pending) for one in inputs)
+        if site.name != "shaped_activation" and not live:
+            return self._preprocessed(inputs, site)
+        read = [self.as_signal(one) if isinstance(one, Raw) else one for one in inputs]
+        depth = max(map(self._depth, read))
+        pending = continued(site.name, read, site.eqn, self.calls, depth)
+        if pending is not None:
+            return pending
+        keep_scale = site.name in SUMS
+        return signal_result([self._finished(one, keep_scale) for one in read], site)
+
+    def _preprocessed(self, inputs: list[Value], site: Site) -> Value:
+        """Raw input and constants: a first layer's product with weights makes it a signal."""
+        if drawn_here(inputs):
+            raise PrimitiveError(drawn_inside(site.name in AFFINE))
+        position, raw = next((i, one) for i, one in enumerate(inputs) if isinstance(one, Raw))
+        if site.name in AFFINE and weights_of(inputs):
+            axes = first_axes(site.eqn, position)
+            self._first_read[raw.root] = (raw.scale, axes)
+            term = Term(self.builder.input, axes=axes)
+            inputs = [Signal((term,)) if i == position else one for i, one in enumerate(inputs)]
+            return affine(inputs, site)
+        factor = next((one.value for one in inputs if isinstance(one, Constant)), None)
+        rank = len(site.result)
+        if site.name == "mul" and factor is not None and len(inputs) == 2:
+            return Raw(raw.root, raw.scale * factor, rank)
+        return Raw(object(), rank=rank)
+
+    def _finished(self, value: Value, keep_scale: bool) -> Any:
         """The node of an unmarked nonlinearity; a sum keeps its factor as the summand's weight."""
+        if not isinstance(value, Pending):
+            return value
         key = (value, keep_scale)
         if key in self._nodes:
             return self._nodes[key]
@@ -167,44 +201,21 @@ class Walk:
         function = self._functions.get(program.signature)
         if function is None:
             function = elementwise(program, value.called, value.refusal)
+            check_resolved(function, 1.0, value.where)
             self._functions[program.signature] = function
-        node = self.builder.nonlinear(value.term.node, function)
+        term = nonlinear(value.term, function, self.builder, lambda: value.where)
         weight = value.scale if keep_scale else 1.0
-        self._nodes[key] = Signal((Term(node, weight, drawn=value.term.drawn),))
+        self._nodes[key] = Signal((dataclasses.replace(term, weight=weight),))
         return self._nodes[key]
 
-    def _scan(self, eqn: Any, inputs: list[Value]) -> list[Value]:
-        """The body once per iteration; weights that are scanned over are new in each."""
-        num_carry, num_scanned = scan_layout(eqn)
-        first = len(inputs) - num_scanned
-        consts, carry = inputs[: first - num_carry], inputs[first - num_carry : first]
-        scanned = inputs[first:]
-        if any(isinstance(one, Signal | Pending | Stacked) for one in scanned):
-            error = PrimitiveError("scans over the elements of a signal; carry the signal instead")
-            raise refusal(error, eqn, self.calls, max(self._depth(one) for one in scanned))
-        if _is_map(carry, scanned):
-            varying = [dataclasses.replace(one, value=None) for one in carry]
-            return self.run(eqn.params["jaxpr"], consts + varying + scanned)
-        stacks: list[Value] = []
-        for _ in range(eqn.params["length"]):
-            outputs = self.run(eqn.params["jaxpr"], consts + carry + [_slice(v) for v in scanned])
-            carry, stacks = outputs[:num_carry], [_stack(one) for one in outputs[num_carry:]]
-        return carry + stacks if stacks else carry + [Constant()] * (len(eqn.outvars) - num_carry)
-
-    def _inside(self, eqn: Any, walk: Callable[[], list[Value]]) -> list[Value]:
-        self.calls.append(eqn)
-        outputs = walk()
-        self.calls.pop()
-        return outputs
-
-    def _literal(self, atom: Any, value: Any) -> Constant:
-        """A number by its value, an array as weights."""
-        if np.ndim(value) == 0:
-            is_number = jnp.issubdtype(atom.aval.dtype, jnp.number)
-            return Constant(_shortest(float(value), atom.aval.dtype) if is_number else None)
-        # Holding the array keeps its id from being given to another one.
-        _, identity = self._identities.setdefault(id(value), (value, object()))
-        return Constant(None, frozenset([identity]))
+    def _with_axis(self, value: Value) -> Value:
+        """What a map over the first axis makes of its body's output."""
+        if isinstance(value, Raw):
+            return Raw(object(), rank=value.rank + 1)
+        if not isinstance(value, Signal | Pending):
+            return value
+        terms = self._finished(value, keep_scale=False).terms
+        return Signal(tuple(term.moved(axes="l" + term.axes) for term in terms))
 
     def _depth(self, value: Value) -> int:
         if isinstance(value, Pending):
@@ -214,60 +225,16 @@ class Walk:
         return max(self.builder.depths[term.node] for term in value.terms)
 
 
-def _shortest(value: float, dtype: np.dtype) -> float:
-    """The shortest decimal that `dtype` rounds to `value`: the 0.8 behind bfloat16's 0.80078125."""
-    if not math.isfinite(value) or not jnp.issubdtype(dtype, jnp.floating):
-        return value
-    for digits in range(1, 17):
-        short = float(f"{value:.{digits}g}")
-        if np.asarray(short, dtype) == np.asarray(value, dtype):
-            return short
-    return value
-
-
-def nested_jaxpr(eqn: Any) -> Any:
-    """The jaxpr that a call such as jit, remat, scan or custom_jvp runs; None for a primitive."""
-    return next((eqn.params[key] for key in _NESTED if key in eqn.params), None)
-
-
-def scan_layout(eqn: Any) -> tuple[int, int]:
-    """Numbers of carried and of scanned arrays; arguments are constants, carried, scanned.
-
-    Read off the shapes, since JAX versions name them differently: an array that is scanned over or
-    stacked has one axis more outside the body than inside.
-    """
-    body = getattr(eqn.params["jaxpr"], "jaxpr", eqn.params["jaxpr"])
-
-    def same_rank(outer: list[Any], inner: list[Any]) -> int:
-        pairs = zip(outer, inner, strict=True)
-        return sum(len(a.aval.shape) == len(b.aval.shape) for a, b in pairs)
-
-    num_carry = same_rank(eqn.outvars, body.outvars)
-    return num_carry, len(eqn.invars) - same_rank(eqn.invars, body.invars)
-
-
-def _part(term: Term, index: int, eqn: Any) -> Signal:
-    """One of the pieces of a signal; pieces of the channels come from rows of their own."""
-    layers, drawn = term.layers, term.drawn
-    if eqn.params["axis"] == eqn.invars[0].aval.ndim - 1:
-        layers, drawn = (one and frozenset((w, index) for w in one) for one in (layers, drawn))
-    return Signal(
-        (dataclasses.replace(term, layers=layers, drawn=drawn or frozenset(), origin=object()),)
-    )
+def _is_live(value: Value) -> bool:
+    return not isinstance(value, Constant)
 
 
 def _is_map(carry: list[Value], scanned: list[Value]) -> TypeGuard[list[Constant]]:
-    """Whether all iterations are one network, each of its own part of the input, as in lax.map."""
+    """Whether all iterations are one network, each of its own part of the input: lax.map."""
     weights = any(isinstance(one, Constant) and one.weights for one in scanned)
     carries_none = all(isinstance(one, Constant) for one in carry)
     return carries_none and not weights and any(isinstance(one, Raw) for one in scanned)
 
 
-def _slice(value: Value) -> Value:
-    if isinstance(value, Constant) and value.weights:
-        return Constant(value.value, frozenset([object()]))
-    return value
-
-
-def _stack(value: Value) -> Value:
+def _stacked(value: Value) -> Value:
     return Stacked() if isinstance(value, Signal | Pending) else value
