@@ -7,7 +7,6 @@ branch(x) + shortcut(x), the ordinary ResNet-V2 (arXiv 1603.05027) when batches 
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Iterator
 from typing import Literal
 
@@ -230,10 +229,8 @@ class ResNet(Network):
 
     def feature_maps(self, images: jax.Array) -> list[jax.Array]:
         """Outputs of the four stages, finest first, before the last activation."""
-        outputs = itertools.accumulate(
-            self.stages, lambda x, stage: stage(x), initial=self._stem_output(images)
-        )
-        return list(outputs)[1:]
+        x = self._stem_output(images)
+        return [x := stage(x) for stage in self.stages]
 
     def features(self, images: jax.Array) -> jax.Array:
         """The normalised (if at all) and activated last feature map, [batch, h, w, channel]."""
