@@ -48,7 +48,7 @@ def test_python_blocks_run(index, desk):
 
 
 def test_the_three_things_take_under_ten_lines():
-    assert all(len(block.splitlines()) < 10 for block in PYTHON)
+    assert all(len(block.splitlines()) < 10 for block in PYTHON[:3])
 
 
 def test_table_of_weights_is_that_of_the_manifests():

@@ -32,6 +32,7 @@ _HOME = {
     "predict": "zoo.evaluation",
     "register_family": "zoo.models",
     "shape": "zoo.models",
+    "train": "zoo.training",
 }
 
 __all__ = ["__version__", *_HOME]  # pyrefly: ignore

@@ -17,6 +17,9 @@ from zoo.models import Network, Params, Shaping, Solved, merge, rebuilt, split
 if TYPE_CHECKING:
     from zoo.pretrained.manifest import Manifest
 
+OWN = "own"
+"""What configurations and records say where the user's own object stands in for a name."""
+
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
@@ -144,7 +147,14 @@ class Classifier:
     @property
     def solved(self) -> Solved:
         """The activations and the methods that solved them."""
-        return Solved(self.network.activations, self.provenance.shaping)
+        return Solved(getattr(self.network, "activations", ()), self.provenance.shaping)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of logits."""
+        if isinstance(self.network, Network):
+            return self.network.config.num_classes
+        return len(self.classes)
 
     @property
     def config(self) -> Any:

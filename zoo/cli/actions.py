@@ -3,6 +3,7 @@
 Every function imports what it needs itself, so that `zoo list` does not pay for training.
 """
 
+import dataclasses
 import os
 import platform
 import sys
@@ -147,8 +148,11 @@ def train(command: Any) -> Output:
     from zoo.common.console import parse_duration
     from zoo.training import fit
 
+    settings = command.settings
+    if command.start is not None:
+        settings = dataclasses.replace(settings, init_from=command.start)
     result = fit(
-        command.settings,
+        settings,
         command.workdir,
         resume=command.resume,
         time_budget=None if command.time_budget is None else parse_duration(command.time_budget),

@@ -9,6 +9,7 @@ from zoo.data.address import GRAMMAR as _DATA_HELP
 from zoo.pretrained.address import GRAMMAR as _MODEL_HELP
 
 _RESUME_HELP = "auto: go on or start; required: only go on; never: only start"
+_FROM_HELP = "weight or run to start from: its parameters and its solved activation"
 _CHANGE_HELP = "go on although the configuration differs from the run's"
 _BUDGET_HELP = "save and stop after this long, such as 90s, 9m or 1h; the same command goes on"
 _TRAIN_HELP = """Train a model from a configuration file.
@@ -150,6 +151,7 @@ def train_command(config_type: type, config: Any) -> type[Command]:
         ("workdir", Annotated[str, arg(help="run directory; a run that was stopped goes on")]),
         ("settings", settings, dataclasses.field(default=config)),
         ("resume", Annotated[Literal["auto", "required", "never"], arg(help=_RESUME_HELP)], "auto"),
+        ("start", Annotated[str | None, arg(name="from", help=_FROM_HELP)], None),
         ("time_budget", Annotated[str | None, arg(help=_BUDGET_HELP)], None),
         ("allow_config_change", Annotated[bool, arg(help=_CHANGE_HELP)], False),
         ("allow_data_change", Annotated[bool, arg(help="the same for the data")], False),

@@ -35,9 +35,9 @@ def match_classes(model: Classifier, source: Source) -> np.ndarray | None:
       ClassMismatchError: if names or numbers of classes differ.
     """
     ours, theirs = tuple(model.classes), tuple(source.classes)
-    if len(theirs) != model.config.num_classes:
+    if len(theirs) != model.num_classes:
         raise ClassMismatchError(
-            f"{source.name} has {len(theirs)} classes, the model {model.config.num_classes}; "
+            f"{source.name} has {len(theirs)} classes, the model {model.num_classes}; "
             "evaluate on the model's own classes or fine-tune it on these"
         )
     if not ours or ours == theirs:

@@ -13,7 +13,8 @@ from zoo.models import split
 from zoo.planning.collectives import Collective, collectives
 from zoo.planning.topology import PlanError, Topology, find_topology
 from zoo.training import TrainConfig
-from zoo.training.run import abstract_state, build_step
+from zoo.training.preparing import build_step
+from zoo.training.run import abstract_state
 from zoo.training.sharding import batch_sharding, make_mesh, replicated
 
 Remat = Literal["config", "auto"]

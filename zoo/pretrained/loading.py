@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 
 from zoo.checkpoint import load_single_file, load_weights, read_checkpoint, read_record
-from zoo.classifier import Classifier, Provenance
+from zoo.classifier import OWN, Classifier, Provenance
 from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Params, Solved, create_model, merge, split
@@ -112,6 +112,10 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Classifier
     about = restored.record.get(MODEL_RECORD)
     if not isinstance(about, dict) or not set(_RUN_FIELDS) <= set(about):
         raise ManifestError(f"{where} does not say which model it holds; train it again")
+    if about["arch"] == OWN:
+        raise ManifestError(
+            f"{where} holds a network of one's own; zoo.train with the same objects gives it back"
+        )
     params = restored.state.get("ema") or restored.state["params"]
     return _build(where, about, lambda abstract: params)
 

@@ -18,7 +18,8 @@ from zoo.training.loop import FitResult, fit
 from zoo.training.model_config import ModelConfig
 from zoo.training.optimizer import decay_mask, layer_multipliers, make_optimizer
 from zoo.training.optimizer_config import KfacConfig, OptimizerConfig, ScheduleConfig
-from zoo.training.run import Run, prepare
+from zoo.training.preparing import prepare
+from zoo.training.run import Run
 from zoo.training.schedule import make_schedule
 from zoo.training.signals import (
     BudgetSpent,
@@ -28,6 +29,7 @@ from zoo.training.signals import (
 )
 from zoo.training.step import TrainState, TrainStep
 from zoo.training.stopping import EarlyStopping
+from zoo.training.train import train
 from zoo.training.validation import validate
 
 __all__ = [
@@ -64,5 +66,6 @@ __all__ = [
     "make_schedule",
     "prepare",
     "read_metrics",
+    "train",
     "validate",
 ]

@@ -150,6 +150,8 @@ class TrainConfig:
       steps_per_dispatch: with `data.resident`, most steps between two words of the host; none goes
         past a step that is logged, evaluated or saved. None: 25, but 1 on CPU. From 2 on the
         number changes no bit.
+      init_from: weight or run to start from, whatever `zoo.load_pretrained` accepts: its parameters
+        and its solved activations; a head for other classes starts at random. None starts anew.
       ema_decay: decay of the averaged weights used for evaluation; None evaluates the weights.
       trainable: regular expression; only parameters whose name it finds are trained.
       precision: of matrix products: "default", "high" or "highest".
@@ -168,6 +170,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     regularization: RegularizationConfig = RegularizationConfig()
+    init_from: str | None = None
     ema_decay: float | None = None
     trainable: str = ".*"
     precision: str = "default"

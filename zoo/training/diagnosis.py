@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
-from zoo.models import merge, part_index
+from zoo.models import Network, merge, part_index
 from zoo.training.config import TrainConfig
 from zoo.training.step import Batch, TrainState, TrainStep
 
@@ -44,7 +44,10 @@ def memory_advice(config: TrainConfig) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        parts, dtype = config.optimizer.accumulate_steps, config.model.options["dtype"]
+        parts, dtype = (
+            config.optimizer.accumulate_steps,
+            config.model.precision,
+        )
         raise OutOfMemoryError(
             f"out of device memory with data.batch_size={config.data.batch_size} in {parts} "
             f"part{'s' if parts > 1 else ''} and model.dtype={dtype}; set "
@@ -64,12 +67,13 @@ def non_finite_error(
       examples: numbers of the batch's examples in the training data.
     """
     bad, maps = jax.device_get(jax.jit(_causes, static_argnums=0)(train_step, state, batch))
-    model = merge(train_step.graphdef, state.params)
+    model, layout = merge(train_step.graphdef, state.params), train_step.layout
     names = sorted(
         (name for name, is_bad in bad.items() if is_bad),
-        key=lambda name: (part_index(model.layout, name), name),
+        key=lambda name: (part_index(layout, name) if layout else 0, name),
     )
-    stages = [info.name for info, is_bad in zip(model.feature_info, maps, strict=True) if is_bad]
+    infos = model.feature_info if maps else ()
+    stages = [info.name for info, is_bad in zip(infos, maps, strict=True) if is_bad]
     step, rate = int(state.step), float(train_step.schedule(state.step))
     layer = names[0] if names else "the sum of all norms"
     where = f", activations overflow from {stages[0]} on" if stages else ""
@@ -90,7 +94,8 @@ def _causes(
     gradients, *_ = train_step.gradients(state, batch)
     rate = train_step.schedule(state.step)
     images = train_step.config.preprocessing.normalize(batch["image"])
-    maps = merge(train_step.graphdef, state.params).feature_maps(images)
+    model = merge(train_step.graphdef, state.params)
+    maps = model.feature_maps(images) if isinstance(model, Network) else []
     bad = {name: _is_bad(value) | _is_bad(rate * value) for name, value in gradients.items()}
     return bad, [_is_bad(features) for features in maps]
 

@@ -1,10 +1,39 @@
-"""Parameters that a run starts from, checked against those of its network."""
+"""Parameters that a run starts from: of which weight, and checked against those of its network."""
 
 import re
 from collections.abc import Sequence
 
-from zoo.models import Params
+from zoo.classifier import Classifier
+from zoo.models import Params, parameters_of
+from zoo.pretrained import load_pretrained
+from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
+
+
+def starting_weight(config: TrainConfig) -> Classifier | None:
+    """The weight that `config.init_from` names, for images of the run's channels; None without.
+
+    Raises:
+      ConfigError: if it is of another architecture.
+      ValueError: as `load_pretrained`.
+    """
+    if config.init_from is None:
+        return None
+    weight = load_pretrained(config.init_from, in_channels=config.preprocessing.channels)
+    if weight.provenance.arch != config.model.arch:
+        raise ConfigError(
+            f"init_from={config.init_from!r} is a {weight.provenance.arch}, model.arch a "
+            f"{config.model.arch}; make them the same"
+        )
+    return weight
+
+
+def unfit_head(weight: Classifier | None, num_classes: int) -> tuple[str, ...]:
+    """Regular expressions of the parameters of a head for another number of classes."""
+    if weight is None or weight.num_classes == num_classes:
+        return ()
+    names = parameters_of(weight.network.layout, weight.split()[1], "head")
+    return tuple(f"^{re.escape(name)}$" for name in names)
 
 
 def fitting(initial: Params, wanted: Params, fresh: Sequence[str]) -> Params:

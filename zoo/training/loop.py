@@ -28,9 +28,12 @@ from zoo.training.folder import (
     truncate_metrics,
     write_description,
 )
+from zoo.training.initial import starting_weight, unfit_head
+from zoo.training.own import Own
 from zoo.training.prefetch import prefetched
+from zoo.training.preparing import prepare
 from zoo.training.reporting import AVERAGED, Reporter
-from zoo.training.run import Run, prepare
+from zoo.training.run import Run
 from zoo.training.signals import StopRequest
 from zoo.training.step import TrainState
 from zoo.training.stopping import EarlyStopping, score
@@ -74,6 +77,7 @@ def fit(
     fresh: Sequence[str] = (),
     trainable: Callable[[str], bool] | None = None,
     solved: Solved | None = None,
+    own: Own | None = None,
 ) -> FitResult:
     """Trains a network, going on from the newest intact checkpoint of `workdir` if there is one.
 
@@ -99,6 +103,7 @@ def fit(
       fresh: regular expressions of parameters not taken from `initial_params`.
       trainable: of a parameter's name, whether it is trained; None takes `config.trainable`.
       solved: activations of before, and their methods; None solves for the network.
+      own: objects in the place of names; see `train`.
 
     Raises:
       ConfigError: with every mistake of the configuration.
@@ -119,15 +124,19 @@ def fit(
         record = {} if start is None else read_record(run_dir, start).record
         if start is not None and not allow_config_change:
             check_config(run_dir, record, config)
-        if "model" in record:
+        if "model" in record and own is None:
             solved = Solved.from_json(record["model"])
-        run = prepare(config, solved=solved, trainable=trainable)
+        weight = starting_weight(config) if start is None and initial_params is None else None
+        if weight is not None:
+            solved, initial_params = weight.solved, weight.split()[1]
+        run = prepare(config, solved=solved, trainable=trainable, own=own)
         require_same({"data": run.pipeline.fingerprint, "test data": len(run.eval_source)})
         if start is not None and not allow_data_change:
             check_data(run_dir, record, run.pipeline.fingerprint)
         if start is not None and not allow_config_change:
             check_kernels(run_dir, record, str(run.kernels))
         if start is None:
+            fresh = (*fresh, *unfit_head(weight, run.train_step.num_classes))
             state = run.initial_state(initial_params, fresh)
         else:
             state = checkpoints.restore(run.abstract_state, start).state
@@ -190,9 +199,9 @@ class _Session:
         )  # fmt: skip
         evaluation, measured, done = {}, Measured(AVERAGED), start
         periods = (config.log.every_steps, config.eval.every_steps, config.checkpoint.every_steps)
-        if config.optimizer.name == "kfac":
+        if run.train_step.needs_curvature:
             reporter.say(self._curvature())
-        reporter.say(f"kernels: {run.kernels.description}, {config.model.options['dtype']}")
+        reporter.say(f"kernels: {run.kernels.description}, {config.model.precision}")
         reporter.say("compiling the training step")
         step, compile_seconds = run.compile()
         reporter.begin(start, compile_seconds)

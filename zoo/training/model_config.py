@@ -9,11 +9,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from zoo.classifier import OWN
 from zoo.models import Network, create_model, family_of, variant_of
 
 _DEFAULT_ARCH = "vanilla_resnet50_tat_lrelu"
 # The preprocessing decides the channels, the data the classes unless it is said here.
-_NOT_OPTIONS = ("in_channels", "num_classes")
+NOT_OPTIONS = ("in_channels", "num_classes")
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -26,7 +27,7 @@ class ModelConfig:
     whose defaults are what the id stands for.
 
     Attributes:
-      arch: model id, one of `zoo.list_models()`.
+      arch: model id, one of `zoo.list_models()`, or "own" for a network that has none.
       num_classes: None takes the number of classes of the training data.
 
     Raises:
@@ -75,8 +76,15 @@ class ModelConfig:
         return {name: getattr(self, name) for name in _option_names(self.arch)}
 
     @property
+    def precision(self) -> str:
+        """Dtype of the computation."""
+        return self.options.get("dtype", "float32")
+
+    @property
     def changes(self) -> dict[str, Any]:
         """The options that differ from what the id stands for."""
+        if self.arch == OWN:
+            return {}
         default = variant_of(self.arch).config
         return {n: value for n, value in self.options.items() if value != getattr(default, n)}
 
@@ -91,33 +99,37 @@ class ModelConfig:
 
     def mistakes(self) -> list[str]:
         """What is wrong with each option, one at a time."""
-        default, found = variant_of(self.arch).config, []
+        found = []
         for name, value in self.changes.items():
             try:
-                dataclasses.replace(default, **{name: value})
+                dataclasses.replace(variant_of(self.arch).config, **{name: value})
             except ValueError as error:
                 found.append(str(error))
         return found
 
 
+_FIXED: list[Any] = [
+    ("arch", str, dataclasses.field(default=OWN)),
+    ("num_classes", int | None, dataclasses.field(default=None)),
+]
+
+
 @functools.cache
 def _class_of(arch: str) -> type[ModelConfig]:
+    if arch == OWN:
+        return dataclasses.make_dataclass("ModelConfig", _FIXED, bases=(ModelConfig,), frozen=True)
     family, default = family_of(arch), variant_of(arch).config
     hints = {field.name: field.type for field in dataclasses.fields(family.Config)}
     options = [
         (name, hints[name], dataclasses.field(default=getattr(default, name)))
         for name in _option_names(arch)
     ]
-    fields = [
-        ("arch", str, dataclasses.field(default=arch)),
-        ("num_classes", int | None, dataclasses.field(default=None)),
-        *options,
-    ]
+    fields = [("arch", str, dataclasses.field(default=arch)), *_FIXED[1:], *options]
     made = dataclasses.make_dataclass("ModelConfig", fields, bases=(ModelConfig,), frozen=True)
     made.__doc__ = f"{ModelConfig.__doc__}\n\n{family.Config.__doc__}"
     return made
 
 
 def _option_names(arch: str) -> tuple[str, ...]:
-    fields = dataclasses.fields(variant_of(arch).config)
-    return tuple(field.name for field in fields if field.name not in _NOT_OPTIONS)
+    fields = () if arch == OWN else dataclasses.fields(variant_of(arch).config)
+    return tuple(field.name for field in fields if field.name not in NOT_OPTIONS)

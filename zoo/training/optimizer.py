@@ -6,7 +6,7 @@ function of the state's step, so that no optimiser keeps a count of its own for 
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ def make_optimizer(
       config: which optimiser, and its numbers.
       layout: of the network, for `layer_decay`.
     """
-    parts = [OPTIMIZERS[config.name](config)]
+    parts = [OPTIMIZERS[config.name].make(config)]
     if config.clip_norm is not None:
         parts.insert(0, clip_by_norm(config.clip_norm))
     if config.layer_decay != 1:
@@ -185,10 +185,22 @@ def _kfac(config: OptimizerConfig) -> optax.GradientTransformation:
     )
 
 
-OPTIMIZERS: dict[str, Callable[[OptimizerConfig], optax.GradientTransformation]] = {
-    "sgd": _sgd,
-    "adamw": _adamw,
-    "lamb": _lamb,
-    "muon": _muon,
-    "kfac": _kfac,
+class Optimizer(NamedTuple):
+    """How a named optimiser is made, and what its `update` needs beside gradients.
+
+    Attributes:
+      make: its direction, from the numbers of a configuration.
+      needs_curvature: whether it takes `curvature`, what `fisher_statistics` measures.
+    """
+
+    make: Callable[[OptimizerConfig], optax.GradientTransformation]
+    needs_curvature: bool = False
+
+
+OPTIMIZERS = {
+    "sgd": Optimizer(_sgd),
+    "adamw": Optimizer(_adamw),
+    "lamb": Optimizer(_lamb),
+    "muon": Optimizer(_muon),
+    "kfac": Optimizer(_kfac, needs_curvature=True),
 }

@@ -1,8 +1,7 @@
-"""A configuration made ready to run: data, network, compiled step, all from the config alone."""
+"""A run that is ready: data, abstract network, compiled step, and its state on the devices."""
 
 import dataclasses
 import functools
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -12,10 +11,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from zoo.classifier import Classifier, Provenance
+from zoo.classifier import OWN, Classifier, Provenance
 from zoo.data import Source, TrainPipeline
 from zoo.data.resident import resident_arrays, resident_batch, resident_orders
-from zoo.kernels import Kernels, choose_kernels
+from zoo.kernels import Kernels
 from zoo.models import (
     Network,
     Params,
@@ -24,23 +23,15 @@ from zoo.models import (
     merge,
     rebuilt,
     split,
-    statistics_of,
-    variant_of,
 )
 from zoo.processes.arrays import everywhere
 from zoo.training.config import TrainConfig
-from zoo.training.curvature import check_layers
-from zoo.training.decode import ConfigError
 from zoo.training.dispatch import largest_dispatch, repeated, stacked
-from zoo.training.examples import make_pipeline, open_split
 from zoo.training.initial import fitting
-from zoo.training.schedule import make_schedule
 from zoo.training.sharding import (
     batch_sharding,
-    make_mesh,
     replicated,
     state_shardings,
-    used_shardings,
 )
 from zoo.training.step import Batch, Metrics, TrainState, TrainStep
 
@@ -109,8 +100,9 @@ class Run:
         given = {} if initial_params is None else fitting(initial_params, wanted, fresh)
 
         def init(given: Params) -> TrainState:
-            model = rebuilt(self.model, seed=self.config.seed)
-            params = split(model)[1]
+            if given.keys() == wanted.keys():
+                return self.train_step.init(given)
+            params = split(rebuilt(self.model, seed=self.config.seed))[1]
             cast = {name: given[name].astype(params[name].dtype) for name in given}
             return self.train_step.init({**params, **cast})
 
@@ -179,15 +171,17 @@ class Run:
             merge(self.train_step.graphdef, state.inference_params),
             self.config.preprocessing,
             tuple(self.pipeline.source.classes),
-            Provenance(arch, self.solved.shaping),
+            Provenance("" if arch == OWN else arch, self.solved.shaping),
         )
 
     @property
     def record(self) -> dict[str, Any]:
         """What a checkpoint says about itself, as JSON values."""
+        arch = self.config.model.arch
+        options = {} if arch == OWN else changed_options(self.model.config, arch)
         model = {
-            "arch": self.config.model.arch,
-            "overrides": changed_options(self.model.config, self.config.model.arch),
+            "arch": arch,
+            "overrides": options,
             **self.solved.to_json(),
             "preprocess": dataclasses.asdict(self.config.preprocessing),
             "classes": list(self.pipeline.source.classes),
@@ -199,86 +193,6 @@ class Run:
             "kernels": str(self.kernels),
             "total_steps": self.total_steps,
         }
-
-
-def prepare(
-    config: TrainConfig,
-    *,
-    solved: Solved | None = None,
-    trainable: Callable[[str], bool] | None = None,
-) -> Run:
-    """Opens the data and builds the abstract network; nothing is compiled.
-
-    Args:
-      config: already validated.
-      solved: activations of before, for instance of a checkpoint; None solves for the network.
-      trainable: of a parameter's name, whether it is trained; None takes `config.trainable`.
-
-    Raises:
-      ConfigError: if the data's classes or size contradict the configuration, or nothing is left
-        to train.
-      NoKernelsError: if the configuration wants kernels that cannot be had here.
-    """
-    source = open_split(config, config.data.split, config.data.limit)
-    classes = config.model.num_classes or len(source.classes)
-    if classes != len(source.classes):
-        raise ConfigError(
-            f"model.num_classes={classes}, but {source.name} has {len(source.classes)} classes; "
-            "leave it None to take the data's"
-        )
-    mesh, total = make_mesh(config.mesh), config.total_steps(len(source))
-    model, train_step = build_step(config, classes, total, mesh, solved=solved, trainable=trainable)
-    return Run(
-        config=config,
-        pipeline=make_pipeline(config, source, mesh),
-        eval_source=open_split(config, config.eval.split, config.eval.limit),
-        model=model,
-        solved=solved or Solved(model.activations, variant_of(config.model.arch).shaping),
-        train_step=train_step,
-        mesh=mesh,
-        total_steps=total,
-        kernels=choose_kernels(config.kernels, list(mesh.devices.flat)),
-    )
-
-
-def build_step(
-    config: TrainConfig,
-    num_classes: int,
-    total_steps: int,
-    mesh: Mesh,
-    *,
-    solved: Solved | None = None,
-    trainable: Callable[[str], bool] | None = None,
-) -> tuple[Network, TrainStep]:
-    """The abstract network and its step, for devices that need not be there.
-
-    Raises:
-      ConfigError: if nothing is left to train, or the optimiser does not fit the network.
-    """
-    model = config.model.create(
-        in_channels=config.preprocessing.channels,
-        num_classes=num_classes,
-        activation=solved.activations if solved else None,
-        abstract=True,
-    )
-    graphdef, params = split(model)
-    selects = trainable or (lambda name: re.search(config.trainable, name) is not None)
-    selected = frozenset(name for name in params if selects(name))
-    statistics = selected & statistics_of(model)
-    trained = selected - statistics
-    if not trained:
-        raise ConfigError(
-            f"trainable={config.trainable!r} selects no parameter of {config.model.arch}; the "
-            f"first are {', '.join(list(params)[:4])}"
-        )
-    if config.optimizer.name == "kfac":
-        check_layers(model, {name: params[name] for name in params if name in trained})
-    schedule = make_schedule(config.schedule, config.optimizer.learning_rate, total_steps)
-    used = used_shardings(state_shardings(params, mesh, config.mesh))
-    step = TrainStep(
-        config, graphdef, num_classes, schedule, trained, statistics, model.layout, used
-    )
-    return model, step
 
 
 def abstract_state(train_step: TrainStep, params: Params, mesh: Mesh) -> TrainState:

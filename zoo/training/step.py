@@ -14,12 +14,12 @@ import optax
 from flax import nnx
 
 from zoo.cpu.sums import norm, whole_mean
-from zoo.data import cutmix, mixup, random_erasing
 from zoo.models import Layout, Network, Params, merge, split, train_statistics
 from zoo.models.layers import pooled_statistics
-from zoo.training.config import RegularizationConfig, TrainConfig
+from zoo.training.config import TrainConfig
 from zoo.training.curvature import Curvature, fisher_statistics, watch
-from zoo.training.optimizer import make_optimizer, update_average
+from zoo.training.objective import Loss, cross_entropy, regularized
+from zoo.training.optimizer import OPTIMIZERS, make_optimizer, update_average
 from zoo.training.schedule import Schedule
 
 Batch = dict[str, jax.Array]
@@ -70,6 +70,8 @@ class TrainStep:
       statistics: names of the running averages that are updated; their layers normalise by the
         batch, over all devices, all others by the averages they hold.
       layout: parts of the network, for what treats its layers differently.
+      own_optimizer: takes the place of the configuration's; its updates are added as they are.
+      loss: of logits [batch, classes], float32, and targets [batch, classes]; one per example.
       used_shardings: how parameters lie while gradients are computed; None: as they are stored.
     """
 
@@ -80,6 +82,8 @@ class TrainStep:
     trained: frozenset[str]
     statistics: frozenset[str] = frozenset()
     layout: Layout = ()
+    own_optimizer: optax.GradientTransformation | None = None
+    loss: Loss = cross_entropy
     used_shardings: Mapping[str, jax.sharding.Sharding] | None = dataclasses.field(
         default=None, hash=False
     )
@@ -87,7 +91,15 @@ class TrainStep:
     @property
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
         """Direction of the update; see `make_optimizer`."""
+        if self.own_optimizer is not None:
+            return optax.with_extra_args_support(self.own_optimizer)
         return make_optimizer(self.config.optimizer, self.layout)
+
+    @property
+    def needs_curvature(self) -> bool:
+        """Whether the optimiser takes what `fisher_statistics` measures."""
+        named = OPTIMIZERS.get(self.config.optimizer.name)
+        return self.own_optimizer is None and named is not None and named.needs_curvature
 
     def init(self, params: Params) -> TrainState:
         """The state before the first step."""
@@ -186,17 +198,9 @@ class TrainStep:
 
     def inputs(self, key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Normalised images and soft targets [batch, classes] of a batch, mixed and erased."""
-        settings = self.config.regularization
         images = self.config.preprocessing.normalize(batch["image"])
-        targets = jax.nn.one_hot(batch["label"], self.num_classes, dtype=jnp.float32)
-        smoothing = settings.label_smoothing
-        targets = (1 - smoothing) * targets + smoothing / self.num_classes
-        mix_key, erase_key = jax.random.split(key)
-        if settings.mixup or settings.cutmix:
-            images, targets = _mix(settings, mix_key, images, targets)
-        if settings.erasing:
-            images = random_erasing(erase_key, images, settings.erasing)
-        return images, targets
+        settings = self.config.regularization
+        return regularized(settings, key, images, batch["label"], self.num_classes)
 
     def _loss(
         self,
@@ -210,18 +214,19 @@ class TrainStep:
         model = merge(self.graphdef, {**frozen, **trained})
         train_statistics(model, self.statistics)
         logits = self._logits(model, images, key)
-        losses = -jnp.sum(targets * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
+        losses = self.loss(logits.astype(jnp.float32), targets)
         top1 = jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
         statistics = {n: value for n, value in split(model)[1].items() if n in self.statistics}
         return losses.mean(), (top1, statistics)
 
     def _logits(self, model: Network, images: jax.Array, key: jax.Array) -> jax.Array:
-        return model(images, dropout_key=key if self.config.model.options["dropout_rate"] else None)
+        drops = self.config.model.options.get("dropout_rate")
+        return model(images, dropout_key=key) if drops else model(images)
 
     def _curvature(
         self, trained: Params, frozen: Params, images: jax.Array, key: jax.Array
     ) -> Curvature:
-        if self.config.optimizer.name != "kfac":
+        if not self.needs_curvature:
             return {}
 
         def logits_of(trained: Params, moments: Curvature) -> jax.Array:
@@ -254,19 +259,6 @@ class TrainStep:
         """Trained and frozen parameters."""
         trained = {name: value for name, value in params.items() if name in self.trained}
         return trained, {name: v for name, v in params.items() if name not in self.trained}
-
-
-def _mix(
-    settings: RegularizationConfig, key: jax.Array, images: jax.Array, targets: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    choice_key, key = jax.random.split(key)
-    thresholds = jnp.asarray([settings.mixup, settings.mixup + settings.cutmix])
-    branches = (
-        lambda: mixup(key, images, targets, settings.mixup_alpha),
-        lambda: cutmix(key, images, targets, settings.cutmix_alpha),
-        lambda: (images, targets),
-    )
-    return jax.lax.switch(jnp.sum(jax.random.uniform(choice_key) >= thresholds), branches)
 
 
 def _interleaved(x: jax.Array, parts: int) -> jax.Array:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 
+from zoo.classifier import OWN
 from zoo.common.words import nearest
 from zoo.data.address import parse_data
 from zoo.data.resident import resident_mistakes
@@ -66,7 +67,7 @@ def _model(config: TrainConfig) -> Iterator[str]:
 def _data(config: TrainConfig) -> Iterator[str]:
     data = config.data
     try:
-        parse_data(data.name)
+        _ = data.name == OWN or parse_data(data.name)
     except ValueError as error:
         yield f"data.name: {error}"
     yield from _above("data.batch_size", data.batch_size, 1)
@@ -82,7 +83,7 @@ def _data(config: TrainConfig) -> Iterator[str]:
 
 def _optimizer(config: TrainConfig) -> Iterator[str]:
     optimizer = config.optimizer
-    yield from _one_of("optimizer.name", optimizer.name, tuple(OPTIMIZERS))
+    yield from _one_of("optimizer.name", optimizer.name, (*OPTIMIZERS, OWN))
     if not 0 < optimizer.learning_rate < math.inf:
         yield f"optimizer.learning_rate={optimizer.learning_rate}: give a positive number"
     yield from _share("optimizer.momentum", optimizer.momentum, below_one=True)
