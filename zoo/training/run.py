@@ -33,6 +33,7 @@ from zoo.training.curvature import check_layers
 from zoo.training.decode import ConfigError
 from zoo.training.dispatch import largest_dispatch, repeated, stacked
 from zoo.training.examples import make_pipeline, open_split
+from zoo.training.folder import numerics
 from zoo.training.initial import fitting
 from zoo.training.schedule import make_schedule
 from zoo.training.sharding import (
@@ -197,6 +198,7 @@ class Run:
             "config": self.config.to_json(),
             "data": self.pipeline.fingerprint,
             "kernels": str(self.kernels),
+            "numerics": numerics(),
             "total_steps": self.total_steps,
         }
 
