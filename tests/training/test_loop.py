@@ -1,6 +1,7 @@
 """`fit`: interrupted runs end as uninterrupted ones, and go on only as what they are."""
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.training.tiny import BASE, SOLVED, digest, optimizer, tiny
 from zoo.checkpoint import list_steps, read_record
+from zoo.cpu.flags import deciding_flags
 from zoo.pretrained import load_pretrained
 from zoo.training import (
     CheckpointConfig,
@@ -29,6 +31,7 @@ from zoo.training import (
     read_metrics,
 )
 from zoo.training.diagnosis import memory_advice
+from zoo.training.folder import changed_numerics
 from zoo.training.prefetch import prefetched
 from zoo.training.signals import Interrupted, Preempted, StopRequest
 
@@ -92,6 +95,26 @@ def test_resumed_equals_uninterrupted_bit_for_bit(finished, tmp_path):
         for folder in (tmp_path, finished[0].run_dir)
     ]
     assert logs[0] == logs[1]
+
+
+def test_a_run_says_when_it_goes_on_under_flags_that_change_bits(tmp_path, monkeypatch, caplog):
+    train(BASE, tmp_path, stop_after=1)
+    numerics = read_record(tmp_path).record["numerics"]
+    assert numerics["jaxlib"] == importlib.metadata.version("jaxlib")
+    assert numerics["xla_flags"] == deciding_flags()
+    for flag in (
+        "",
+        " --xla_force_host_platform_device_count=1",
+        " --xla_cpu_enable_fast_math=true",
+    ):
+        monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", "") + flag)
+        said = changed_numerics(read_record(tmp_path).record)
+        assert said == ("" if "math" not in flag else _OTHER_BITS)
+    train(BASE, tmp_path, stop_after=2)
+    assert [record.message for record in caplog.records] == [_OTHER_BITS]
+
+
+_OTHER_BITS = "the run goes on with other bits: xla_flags.xla_cpu_enable_fast_math: None -> 'true'"
 
 
 def test_a_finished_run_is_only_evaluated_again(finished):

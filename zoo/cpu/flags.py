@@ -11,6 +11,8 @@ CURE = ""
 _CURES = (CURE, "-reduce")
 # Releases of jaxlib that were seen to know the flag: XLA ends a process that names an unknown one.
 _KNOWN_FROM, _KNOWN_BEFORE = (0, 9), (0, 13)
+# Flags that change what is written down or emulated, but no bit of a result.
+_NO_BITS = ("xla_dump_", "xla_force_host_platform_device_count")
 _VALUE = re.compile(rf"(?:^|\s){FLAG}(?:=(\S*))?(?=\s|$)")
 
 
@@ -37,6 +39,13 @@ def ynn_fusion_type(environment: Mapping[str, str] = os.environ) -> str | None:
     """What XLA_FLAGS sends to YNNPACK; None if it does not say. The last value counts."""
     values = _VALUE.findall(environment.get("XLA_FLAGS", ""))
     return values[-1] if values else None
+
+
+def deciding_flags(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What XLA_FLAGS says that may change bits of a result, by name; the last value counts."""
+    given = (word.partition("=") for word in environment.get("XLA_FLAGS", "").split())
+    flags = {name.removeprefix("--"): value for name, _, value in given}
+    return {name: value for name, value in sorted(flags.items()) if not name.startswith(_NO_BITS)}
 
 
 def advice(state: str) -> str:

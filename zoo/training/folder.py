@@ -18,6 +18,8 @@ import jax
 from zoo.checkpoint import RunCheckpoints
 from zoo.common import files
 from zoo.common.environment import code_commit, library_versions
+from zoo.cpu import prepare
+from zoo.cpu.flags import deciding_flags
 from zoo.processes.agreement import require_same
 from zoo.training.config import TrainConfig
 
@@ -64,6 +66,7 @@ def require_same_start(config: TrainConfig) -> None:
       ProcessesDifferError: on all processes, with what differs.
     """
     code = {"commit": code_commit(), "python": platform.python_version(), **library_versions()}
+    code |= {"xla_flags": deciding_flags()}
     settings = config.to_json()
     for field in ("data_dir", "workers"):  # each host has its own disks and cores
         del settings["data"][field]
@@ -116,6 +119,24 @@ def check_kernels(run_dir: Path, record: Mapping[str, Any], kernels: str) -> Non
         )
 
 
+def numerics() -> dict[str, Any]:
+    """What decides the bits of a step beside configuration, data and kernels, as JSON values."""
+    versions = {name: library_versions()[name] for name in ("jax", "jaxlib")}
+    flags = deciding_flags()
+    return {**versions, "device": jax.devices()[0].device_kind, "xla_flags": flags}
+
+
+def changed_numerics(record: Mapping[str, Any]) -> str:
+    """A sentence on what makes a run go on with other bits than it would have had; "" if nothing.
+
+    No mistake of the user's, and often a cure: so it is said, not refused.
+    """
+    if "numerics" not in record:
+        return ""  # a run that starts, or is older than the field
+    lines = differences(record["numerics"], numerics())
+    return f"the run goes on with other bits: {'; '.join(lines)}" if lines else ""
+
+
 def write_description(run_dir: Path, config: TrainConfig) -> None:
     """Writes `config.json` and `env.json` of a run that starts or goes on."""
     _write(run_dir / CONFIG, config.to_json())
@@ -137,6 +158,7 @@ def environment() -> dict[str, Any]:
         "processes": jax.process_count(),
         "cpus": os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "cpu": prepare()._asdict(),
     }
 
 

@@ -1,6 +1,7 @@
 """`fit`: data -> step -> log -> evaluate -> checkpoint, and going on after any interruption."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from zoo.training.diagnosis import memory_advice, non_finite_error
 from zoo.training.dispatch import Measured, steps_until
 from zoo.training.folder import (
     ResumeError,
+    changed_numerics,
     check_config,
     check_data,
     check_kernels,
@@ -38,6 +40,8 @@ from zoo.training.signals import StopRequest
 from zoo.training.step import TrainState
 from zoo.training.stopping import EarlyStopping, score
 from zoo.training.validation import validate
+
+_log = logging.getLogger("zoo.training")
 
 Resume = Literal["auto", "required", "never"]
 
@@ -144,6 +148,8 @@ def fit(
             write_description(run_dir, config)
             truncate_metrics(run_dir, start or 0)
         last = min(run.total_steps, run.total_steps if stop_after is None else stop_after)
+        if start is not None and start < last and (changed := changed_numerics(record)):
+            _log.warning(changed)
         stopping = EarlyStopping(config.eval.patience, record.get("scores", ()))
         with (
             Reporter(config, run_dir, run.total_steps, start or 0, progress=progress) as reporter,

@@ -27,6 +27,7 @@ from zoo.models import (
 from zoo.processes.arrays import everywhere
 from zoo.training.config import TrainConfig
 from zoo.training.dispatch import largest_dispatch, repeated, stacked
+from zoo.training.folder import numerics
 from zoo.training.initial import fitting
 from zoo.training.sharding import (
     batch_sharding,
@@ -191,6 +192,7 @@ class Run:
             "config": self.config.to_json(),
             "data": self.pipeline.fingerprint,
             "kernels": str(self.kernels),
+            "numerics": numerics(),
             "total_steps": self.total_steps,
         }
 
