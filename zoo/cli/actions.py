@@ -147,6 +147,7 @@ def train(command: Any) -> Output:
     from zoo.common.console import parse_duration
     from zoo.training import fit
 
+    commands.require_configuration(command)
     result = fit(
         command.settings,
         command.workdir,
