@@ -18,7 +18,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # Loads the published digits network, evaluates, fine-tunes and predicts with it; writes demo/report.html.
 demo: venv
-	$(BIN)/python tools/demo.py --out demo
+	$(BIN)/zoo demo --out demo
 
 # The second run repeats what touches modules in NNX's tree mode, which flax will make its default.
 test: lint

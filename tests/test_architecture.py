@@ -12,12 +12,14 @@ from tests.conftest import REPOSITORY
 LAYERS = (
     ("common",),
     ("cpu",),
-    ("shaping", "transfer", "processes", "kernels"),
+    ("shaping", "transfer", "processes", "kernels", "report"),
     ("models", "data", "complexity"),
     ("checkpoint",),
     ("evaluation", "pretrained", "inspection", "export", "classifier"),
     ("training",),
-    ("finetuning", "comparison", "planning"),
+    ("finetuning", "planning", "recipes"),
+    ("demo", "study"),
+    ("publishing",),
     ("cli", "__main__"),
 )
 STRANGERS = [{"models", "data"}]
@@ -35,7 +37,7 @@ FENCES = {
     "simplejpeg": "data/fast_decode",
     "cykooz_resizer": "data/fast_decode",
     "plotly": "inspection",
-    "matplotlib": "inspection",
+    "matplotlib": "inspection report",
 }
 NEVER = ("tensorflow", "torch")
 MODULES = sorted((REPOSITORY / "zoo").rglob("*.py"))

@@ -207,7 +207,7 @@ def test_options_of_train_change_the_configuration(monkeypatch):
     [
         ([], "$ zoo eval vanilla_resnet50_tat_lrelu.digits --data digits"),
         (["eval"], "$ zoo eval runs/mine --data folder:photos"),
-        (["train"], "$ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir"),
+        (["train"], "$ zoo train --recipe digits --workdir"),
         (["finetune"], "$ zoo finetune vanilla_resnet50_tat_lrelu.digits --data folder:photos"),
     ],
 )

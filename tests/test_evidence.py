@@ -6,17 +6,21 @@ import jax
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY, tool
+from tests.conftest import REPOSITORY
 from tests.evidence_rows import write_row
 from zoo.common.files import digest_of
 from zoo.complexity import count_macs, count_params
 from zoo.evaluation import evaluate
 from zoo.pretrained import find, list_pretrained, load_pretrained, read_manifest
 from zoo.pretrained.card import render_card
+from zoo.publishing.cards import comparison
+from zoo.publishing.logits import compressed_logits, unpacked_logits
+from zoo.publishing.measuring import open_split
+from zoo.study import Result, read_evidence
+from zoo.study.results import LOGITS, RESULT
 
-EVIDENCE, CARDS, PUBLISH, SEEDS = map(tool, ("evidence", "cards", "publish", "seeds"))
 PUBLISHED = REPOSITORY / "checkpoints"
-ROWS = EVIDENCE.read_evidence(PUBLISHED)
+ROWS = read_evidence(PUBLISHED)
 MANIFESTS = {
     path.parent.name: read_manifest(path.parent) for path in PUBLISHED.glob("*/manifest.json")
 }
@@ -34,7 +38,7 @@ def _counts(logits, labels):
 
 def test_stored_logits_give_the_counts_of_every_row():
     for row in (row for row in ROWS if not row.failed):
-        with np.load(row.folder / EVIDENCE.LOGITS) as stored:
+        with np.load(row.folder / LOGITS) as stored:
             logits, labels = stored["logits"], stored["labels"]
         measured = row.metrics
         expected = (measured["correct1"], measured["correct5"])
@@ -47,11 +51,11 @@ def test_every_row_is_whole_and_says_where_it_belongs():
     for row in ROWS:
         assert row.key == (row.folder.parent.name, row.folder.name)
         files = {path.name: digest_of(path.read_bytes()) for path in row.folder.iterdir()}
-        del files[EVIDENCE.RESULT]
-        assert files == row.result["files"], row.key
-        assert len(row.result["commit"]) == 40
-        assert '"/' not in json.dumps(row.result), "a place of one machine"
-        assert " /" not in row.result["environment"]["command"]
+        del files[RESULT]
+        assert files == row.values["files"], row.key
+        assert len(row.values["commit"]) == 40
+        assert '"/' not in json.dumps(row.values), "a place of one machine"
+        assert " /" not in row.values["environment"]["command"]
 
 
 def test_weights_and_evidence_stay_small():
@@ -66,7 +70,7 @@ def test_cards_say_what_the_evidence_says():
         assert len(own) == (place is not None)
         for row in own:
             text = (PUBLISHED / manifest.id / "card.md").read_text()
-            assert text == render_card(manifest, CARDS.comparison(ROWS, row))
+            assert text == render_card(manifest, comparison(ROWS, row))
 
 
 def _reproduce(id, request, monkeypatch):
@@ -74,7 +78,10 @@ def _reproduce(id, request, monkeypatch):
     model = load_pretrained(id)
     manifest = model.manifest
     size = tuple(manifest.input_size)
-    assert (count_params(model), count_macs(model, size)) == (manifest.params, manifest.macs)
+    assert (count_params(model.network), count_macs(model.network, size)) == (
+        manifest.params,
+        manifest.macs,
+    )
     tag = id.partition(".")[2].removesuffix("_cpu")
     config = json.loads(json.dumps(manifest.recipe["config"]))
     place = None
@@ -82,7 +89,7 @@ def _reproduce(id, request, monkeypatch):
         place = str(request.getfixturevalue(FOLDERS[tag]))
     if config["data"]["name"].startswith("folder:"):
         config["data"]["name"] = f"folder:{place}"
-    source = PUBLISH.open_split(config, place)
+    source = open_split(config, place)
     (measured,) = manifest.metrics.values()
     result = evaluate(model, source, precision=measured["precision"], devices=jax.devices()[:1])
     counts = (result.correct1, result.correct5, result.n)
@@ -113,13 +120,13 @@ def test_half_precision_is_kept_only_where_the_counts_survive():
     close[:, 1] = np.float32(1.0001)  # above class 0, but equal to it in float16
     huge = clear * np.float32(1e6)
     for logits, kept in ((clear, np.float16), (close, np.float32), (huge, np.float32)):
-        stored, own = EVIDENCE.unpacked_logits(EVIDENCE.compressed_logits(logits, labels))
+        stored, own = unpacked_logits(compressed_logits(logits, labels))
         assert stored.dtype == kept and _counts(stored, own) == _counts(logits, labels)
 
 
 def test_guessing_is_recognised(tmp_path):
     folders = [write_row(tmp_path, TAT, seed, correct=n) for seed, n in enumerate((20, 27, 60))]
-    rows = [EVIDENCE.Evidence.read(folder) for folder in folders]
+    rows = [Result.read(folder) for folder in folders]
     assert [row.at_chance for row in rows] == [True, True, False]  # 27 of 200 may be luck
 
 
@@ -127,24 +134,24 @@ def test_the_card_sets_the_weight_beside_the_baseline(tmp_path):
     for seed, (ours, theirs) in enumerate([(180, 190), (184, 190), (182, 193)]):
         write_row(tmp_path, TAT, seed, correct=ours)
         write_row(tmp_path, "resnet50", seed, correct=theirs)
-    rows = EVIDENCE.read_evidence(tmp_path)
+    rows = read_evidence(tmp_path)
     own = next(row for row in rows if row.key[1] == f"{TAT}-0")
-    text = CARDS.comparison(rows, own)
+    text = comparison(rows, own)
     assert "falls short of it by 4.50 ± 0.76 points (mean and standard error, 3 seeds)" in text
     assert "may have had a part in it" in text
     for rate in (0.1, 0.03):
         losses = (2.0, 0.1 / rate)
         write_row(tmp_path, TAT, matrix="digits_rates", rate=rate, losses=losses)
-    text = CARDS.comparison(EVIDENCE.read_evidence(tmp_path), own)
+    text = comparison(read_evidence(tmp_path), own)
     assert "The test split was not used for choosing anything." in text
-    assert "is not trained yet: no comparison" in CARDS.comparison([own], own)
+    assert "is not trained yet: no comparison" in comparison([own], own)
 
 
 def test_another_budget_is_not_compared(tmp_path):
-    own = EVIDENCE.Evidence.read(write_row(tmp_path, TAT))
+    own = Result.read(write_row(tmp_path, TAT))
     folder = write_row(tmp_path, "resnet50")
     result = json.loads((folder / "result.json").read_text())
     result["config"]["steps"] = 800
     (folder / "result.json").write_text(json.dumps(result))
-    rows = EVIDENCE.read_evidence(tmp_path)
-    assert "was trained with another budget: no comparison" in CARDS.comparison(rows, own)
+    rows = read_evidence(tmp_path)
+    assert "was trained with another budget: no comparison" in comparison(rows, own)

@@ -1,17 +1,17 @@
 """The page of results says what the evidence says, in numbers and in words."""
 
 import json
-import runpy
 import statistics
 
 import pytest
 
 from tests.conftest import REPOSITORY, tool
 from tests.evidence_rows import lowest_loss, write_row
+from zoo.recipes.sweeps import sweeps
+from zoo.study import better_groups, rates_by_trials, read_evidence
 
-RESULTS, CLAIMS, SEEDS = tool("results"), tool("claims"), tool("seeds")
-SECTIONS, EVIDENCE = tool("result_sections"), tool("evidence")
-DIGITS = runpy.run_path(str(RESULTS.MATRIX))["matrices"]()["digits"]
+RESULTS = tool("results")
+DIGITS = sweeps()["digits"]
 TAT, BATCH_NORM, EOC = "vanilla_resnet50_tat_lrelu", "resnet50", "vanilla_resnet50_eoc_relu"
 
 
@@ -93,9 +93,9 @@ def test_one_seed_decides_nothing(tmp_path):
 
 
 def test_target_losses_lie_between_guessing_and_the_entropy_of_the_target(checkpoints):
-    row = EVIDENCE.read_evidence(checkpoints)[0]
-    assert SECTIONS.target_loss(row, 0.0) == pytest.approx(2.302585093)
-    assert SECTIONS.target_loss(row, 1.0) == pytest.approx(lowest_loss(0.1, 10))
+    row = read_evidence(checkpoints)[0]
+    assert row.target_loss(0.0) == pytest.approx(2.302585093)
+    assert row.target_loss(1.0) == pytest.approx(lowest_loss(0.1, 10))
 
 
 def test_learning_rates_are_chosen_by_training_loss(checkpoints):
@@ -116,15 +116,15 @@ def test_a_depth_that_was_not_tried_takes_a_neighbours_rate(tmp_path):
     for depth, rate in ((50, 0.1), (101, 0.03), (200, 0.01)):
         write_row(tmp_path, f"vanilla_resnet{depth}_tat_lrelu", matrix="digits_rates", rate=rate)
     write_row(tmp_path, "resnet152", matrix="digits_rates", rate=0.3)
-    trials = EVIDENCE.read_evidence(tmp_path)
-    rates = SEEDS.rates_by_trials("vanilla_resnet152_tat_lrelu", trials)
+    trials = read_evidence(tmp_path)
+    rates = rates_by_trials("vanilla_resnet152_tat_lrelu", trials)
     assert rates == {101: 0.03, 200: 0.01}
-    assert SEEDS.rates_by_trials("vanilla_resnet101_tat_lrelu", trials) == {101: 0.03}
+    assert rates_by_trials("vanilla_resnet101_tat_lrelu", trials) == {101: 0.03}
     flat = (2.31, 2.3026)
     for rate in (0.1, 0.3):
         write_row(tmp_path, "resnet200", matrix="digits_rates", rate=rate, losses=flat)
-    with_flat = EVIDENCE.read_evidence(tmp_path)
-    assert SEEDS.rates_by_trials("resnet200", with_flat) == {152: 0.3}
+    with_flat = read_evidence(tmp_path)
+    assert rates_by_trials("resnet200", with_flat) == {152: 0.3}
     write_row(tmp_path, "vanilla_resnet152_tat_lrelu", rate=0.01)
     page, _ = RESULTS.build(tmp_path)
     assert "another depth: `vanilla_resnet152_tat_lrelu` (depth 200)." in page
@@ -135,7 +135,7 @@ def test_of_two_optimizers_the_lower_training_loss_counts(tmp_path):
     # In a matrix of two optimizers the row's name tells them apart.
     write_row(tmp_path, TAT, 0, correct=199, losses=(2.0, 1.9))
     write_row(tmp_path, TAT, 1, correct=50, losses=(2.0, 0.6), optimizer="muon")
-    better = SEEDS.better_groups(EVIDENCE.read_evidence(tmp_path))
+    better = better_groups(read_evidence(tmp_path))
     assert better[TAT].optimizer == "muon"
 
 

@@ -4,9 +4,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from seeds import Estimate, Group, arch_parts
-
 from zoo.common.words import table
+from zoo.recipes.networks import method_and_depth
+from zoo.study import Estimate, Group, short
 
 TAT, DKS, EOC = "TAT, leaky ReLU", "DKS, softplus", "EOC, ReLU"
 BATCH_NORM = "BatchNorm, shortcuts"
@@ -125,28 +125,15 @@ def summary(verdicts: Mapping[int, str]) -> str:
     return f"**The claim {'; '.join(parts)}.**".replace("claim undecided", "claim is undecided")
 
 
-def short(value: Estimate | None, digits: int = 2) -> str:
-    """Mean ± standard error."""
-    if value is None:
-        return "-"
-    error = "" if value.error is None else f" ± {value.error:.{digits}f}"
-    return f"{value.mean:.{digits}f}{error}"
-
-
-def reached(group: Group, loss: float) -> int:
-    """How many of the runs come down to a training loss."""
-    return sum(not run.failed and run.steps_to(loss) is not None for run in group.runs)
-
-
 def networks_of(groups: Mapping[str, Group]) -> Networks:
     """Groups by method and depth."""
-    return {arch_parts(arch): group for arch, group in groups.items()}
+    return {method_and_depth(arch): group for arch, group in groups.items()}
 
 
 def _value(claim: Claim, group: Group, target: float) -> str:
     if claim.of == "top-1":
         return f"{short(group.top1)} ({_counts(len(group.finished), group)})"
-    return f"{short(group.steps_to(target), 0)} ({_counts(reached(group, target), group)})"
+    return f"{short(group.steps_to(target), 0)} ({_counts(group.reached(target), group)})"
 
 
 def _counts(n: int, group: Group) -> str:
@@ -161,15 +148,10 @@ def _pair_verdict(claim: Claim, first: Group, second: Group, target: float) -> s
         difference = ours.minus(theirs)
         return verdict(dataclasses.replace(difference, mean=difference.mean + claim.allowed))
     ours, theirs = first.steps_to(target), second.steps_to(target)
-    shares = [reached(group, target) / len(group.runs) for group in (first, second)]
+    shares = [group.reached(target) / len(group.runs) for group in (first, second)]
     if shares[0] != shares[1] or ours is None or theirs is None:
         return _by_reaching(shares)
-    scaled = dataclasses.replace(
-        theirs,
-        mean=claim.allowed * theirs.mean,
-        error=None if theirs.error is None else claim.allowed * theirs.error,
-    )
-    return verdict(scaled.minus(ours))
+    return verdict(theirs.times(claim.allowed).minus(ours))
 
 
 def _by_reaching(shares: Sequence[float]) -> str:

@@ -10,7 +10,6 @@ says.
 
 import argparse
 import json
-import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,28 +24,27 @@ from claims import (
     depth_section,
     networks_of,
 )
-from evidence import FOLDER, Evidence, read_evidence
-from figures import Figure, digest, digest_in, draw
 from result_sections import (
     COLOURS,
     SHARES,
     MatrixResults,
     agreement,
-    curve_figure,
-    depth_figure,
     depth_table,
+    figures,
     rate_table,
     run_table,
     speed_table,
     state_lines,
-    target_loss,
 )
-from seeds import arch_parts
-from train_zoo import MATRIX
 
 from zoo.common.words import table
 from zoo.pretrained.index import checkpoints_folder, read_index
 from zoo.pretrained.manifest import read_manifest
+from zoo.recipes.networks import method_and_depth
+from zoo.recipes.sweeps import sweeps
+from zoo.report import Figure, digest, digest_in, draw
+from zoo.study import Result, read_evidence
+from zoo.study.results import FOLDER
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 TITLES = {
@@ -100,8 +98,8 @@ def build(checkpoints: Path) -> tuple[str, list[Figure]]:
     return "\n\n".join(part for part in parts if part) + "\n", drawings
 
 
-def _matrices(evidence: Sequence[Evidence]) -> dict[str, MatrixResults]:
-    planned = runpy.run_path(str(MATRIX))["matrices"]()
+def _matrices(evidence: Sequence[Result]) -> dict[str, MatrixResults]:
+    planned = sweeps()
     return {
         name: MatrixResults(
             name,
@@ -112,7 +110,7 @@ def _matrices(evidence: Sequence[Evidence]) -> dict[str, MatrixResults]:
     }
 
 
-def _introduction(matrices: dict[str, MatrixResults], evidence: Sequence[Evidence]) -> str:
+def _introduction(matrices: dict[str, MatrixResults], evidence: Sequence[Result]) -> str:
     rows = [
         [f"`{name}`", len(m.planned), sum(not r.failed for r in m.rows),
          sum(r.failed for r in m.rows), len(m.missing)]
@@ -136,13 +134,12 @@ def _matrix(title: str, results: MatrixResults, drawings: list[Figure]) -> str:
         return "\n\n".join([*parts, state_lines(results)])
     first = results.rows[0]
     parts.append(_about(results))
-    if len({arch_parts(arch)[1] for _, arch in results.planned}) > 1:
+    if len({method_and_depth(arch)[1] for _, arch in results.planned}) > 1:
         parts.append(depth_table(results))
-    for figure in (depth_figure(results), curve_figure(results)):
-        if figure is not None:
-            drawings.append(figure)
-            parts.append(f"![{figure.caption}](figures/{figure.name}.svg)")
-    losses = " and ".join(f"{target_loss(first, share):.3f}" for share in SHARES)
+    for figure in figures(results):
+        drawings.append(figure)
+        parts.append(f"![{figure.caption}](figures/{figure.name}.svg)")
+    losses = " and ".join(f"{first.target_loss(share):.3f}" for share in SHARES)
     parts.append(
         f"Steps to {' and '.join(f'{share:.0%}' for share in SHARES)}: the first logged step since "
         f"which the mean training loss is at most {losses} nats, that share of the way from "
@@ -156,8 +153,8 @@ def _about(results: MatrixResults) -> str:
     row = next((r for r in results.rows if r.metrics), results.rows[0])
     config, measured = row.config, row.metrics
     hardware = ", ".join(sorted({r.hardware for r in results.rows}))
-    seconds = sum(r.result["training_seconds"] or 0 for r in results.rows)
-    length = f"{row.result['steps']:,} steps of {config['data']['batch_size']} images"
+    seconds = sum(r.values["training_seconds"] or 0 for r in results.rows)
+    length = f"{row.values['steps']:,} steps of {config['data']['batch_size']} images"
     length += "" if config["epochs"] is None else f", {config['epochs']:g} epochs"
     images = f"{measured['n']:,} images of the {measured['split']} split" if measured else "-"
     return (
@@ -171,7 +168,7 @@ def _trials(matrices: dict[str, MatrixResults], name: str, target: str) -> str:
     results = matrices[name]
     parts = [f"## Learning rates of the matrix `{target}`"]
     if results.rows:
-        steps = results.rows[0].result["steps"]
+        steps = results.rows[0].steps
         used = matrices[target].rows
         parts += [
             f"Each network's peak learning rate is chosen by the mean training loss over the last "
@@ -199,7 +196,7 @@ def _claims(matrices: dict[str, MatrixResults]) -> str:
         for name in TITLES:
             results = matrices[name]
             if results.rows:
-                target = target_loss(results.rows[0], SHARES[-1])
+                target = results.rows[0].target_loss(SHARES[-1])
                 body = claim_section(claim, networks_of(results.better), target)
                 sections += [f"`{name}`:\n\n{body}"] if body else []
         body = "\n\n".join(sections) or "Not measured yet: no pair of networks has been trained."
@@ -211,7 +208,7 @@ def _claims(matrices: dict[str, MatrixResults]) -> str:
     return "\n\n".join(parts + (known or ["Not measured yet."]))
 
 
-def _speed(evidence: Sequence[Evidence]) -> str:
+def _speed(evidence: Sequence[Result]) -> str:
     if not evidence:
         return ""
     return f"""## Speed
@@ -236,11 +233,11 @@ def _weights(checkpoints: Path) -> str:
     return f"## Published weights\n\n{table(header, rows)}" if rows else ""
 
 
-def _repeat(evidence: Sequence[Evidence]) -> str:
+def _repeat(evidence: Sequence[Result]) -> str:
     if not evidence:
         return ""
     found = sorted(
-        {(r.key[0], r.result["commit"][:12], _versions(r), r.hardware) for r in evidence}
+        {(r.key[0], r.values["commit"][:12], _versions(r), r.hardware) for r in evidence}
     )
     rows = [
         [f"`{matrix}`", commit, versions, hardware] for matrix, commit, versions, hardware in found
@@ -248,16 +245,16 @@ def _repeat(evidence: Sequence[Evidence]) -> str:
     return f"""## To repeat it
 
 ```
-python tools/train_zoo.py --matrix MATRIX --workdir runs/zoo --budget 9m   # until all are trained
-python tools/publish_zoo.py --matrix MATRIX --workdir runs/zoo
+zoo compare --sweep SWEEP --workdir runs/SWEEP --budget 9m   # again, until all are trained
+zoo publish runs/SWEEP --sweep SWEEP
 python tools/results.py
 ```
 
 {table(["matrix", "trained by commit", "versions", "hardware"], rows)}"""
 
 
-def _versions(row: Evidence) -> str:
-    versions = row.result["environment"]["versions"]
+def _versions(row: Result) -> str:
+    versions = row.values["environment"]["versions"]
     return ", ".join(f"{name} {versions[name]}" for name in ("jax", "flax", "optax", "numpy"))
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from figures import Figure, Panel, Series
 from scipy.stats import norm, t
 
 from zoo.common.words import table
+from zoo.report import Figure, Panel, Series
 
 ALLOWED = 4.0
 """Standard errors that a measured mean may be from what is predicted."""

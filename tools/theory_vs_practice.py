@@ -21,13 +21,13 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # read when numpy is imported
 
 import numpy as np  # noqa: E402
-from figures import digest, digest_in, draw  # noqa: E402
 from theory_measuring import COSINES, Prediction, measure, predictions  # noqa: E402
 from theory_page import COLOURS, build  # noqa: E402
 
 from zoo.common import files  # noqa: E402
 from zoo.common.console import watched  # noqa: E402
 from zoo.models.resnet import BLOCKS_PER_STAGE  # noqa: E402
+from zoo.report import digest, digest_in, draw  # noqa: E402
 from zoo.shaping import ShapedActivation  # noqa: E402
 from zoo.training.folder import environment  # noqa: E402
 

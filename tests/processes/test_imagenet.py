@@ -8,7 +8,7 @@ from tests.data.conftest import imagenet_tars as imagenet_tars
 from tests.data.imagenet.conftest import forms as forms
 from tests.processes.runs import Processes
 
-RECIPE = "configs/vanilla_resnet50_tat_lrelu_in1k.py"
+RECIPE = "configs/in1k.py"
 SMALL = (
     *("--model.arch", "vanilla_resnet18_tat_lrelu", "--model.width", 0.0625),
     *("--model.dtype", "float32", "--preprocessing.image-size", 32, 32),

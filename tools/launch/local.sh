@@ -2,7 +2,7 @@
 # Runs a command as N processes of one run on this machine, and once more while they ask for it.
 #
 #   tools/launch/local.sh N COMMAND...
-#   tools/launch/local.sh 2 zoo train configs/smoke_digits.py --workdir runs/smoke
+#   tools/launch/local.sh 2 zoo train --recipe smoke --workdir runs/smoke
 #
 # PORT (8476): where process 0 listens.  RESTARTS (3): how often the run is started again when
 # processes end with 75 or by a signal.  SIGTERM and SIGINT go to all processes and end the run.

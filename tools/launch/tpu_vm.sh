@@ -6,7 +6,7 @@
 # The hosts find each other; WORKDIR and DATA are on a file system that all of them share.
 set -eu
 : "${TPU:?name of the slice}" "${ZONE:?its zone}" "${WORKDIR:?run directory, shared by all hosts}"
-CONFIG=${CONFIG:-configs/vanilla_resnet50_tat_lrelu_in1k.py}
+CONFIG=${CONFIG:-configs/in1k.py}
 DATA=${DATA:-/shared/in1k}
 FOLDER=${FOLDER:-flax-vanilla-zoo} # the checkout on every host, with its environment in .venv
 

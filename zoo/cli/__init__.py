@@ -21,31 +21,38 @@ from typing import Annotated, Any
 
 from zoo import processes
 from zoo.cli import actions, commands, data_commands, planning, weights
+from zoo.cli.compare import Compare, compare
+from zoo.cli.demo import Demo, demo
 from zoo.cli.information import info
 from zoo.cli.inspection import Inspect, inspect
+from zoo.cli.publish import Publish, publish
 from zoo.cli.text import Output
 from zoo.common.json_values import finite
 
 __all__ = ["main"]
 
 _ACTIONS = {
+    "demo": (Demo, demo),
     "list": (commands.List, actions.list_ids),
     "info": (commands.Info, info),
     "inspect": (Inspect, inspect),
     "eval": (commands.Eval, actions.evaluate),
     "predict": (commands.Predict, actions.predict),
     "train": (commands.Command, actions.train),
+    "compare": (Compare, compare),
     "plan": (commands.Command, planning.plan),
     "finetune": (commands.Finetune, actions.finetune),
     "download": (weights.Download, weights.download),
     "cache": (weights.Cache, weights.cache),
     "export": (weights.Export, weights.export),
+    "publish": (Publish, publish),
     "push": (weights.Push, weights.push),
     "env": (commands.Env, actions.env),
     "data": (data_commands.Data, data_commands.data),
 }
 _DESCRIPTION = """Deep networks without shortcuts or normalisation: load, evaluate, fine-tune.
 
+$ zoo demo
 $ zoo list --pretrained
 $ zoo eval vanilla_resnet50_tat_lrelu.digits --data digits
 $ zoo finetune vanilla_resnet50_tat_lrelu.digits --data folder:photos --workdir runs/mine
@@ -142,23 +149,28 @@ def _parse(args: list[str]) -> tuple[str, Any]:
 
 
 def _configuration(args: list[str]) -> tuple[type, Any]:
+    from zoo.recipes import load_recipe
     from zoo.training import TrainConfig, load_config
 
+    arch, recipe = _value(args, "--model.arch"), _value(args, "--recipe")
     path = next((arg for arg in args if arg.endswith(".py")), None)
-    config = TrainConfig() if path is None else load_config(path)
-    arch = _value_of("--model.arch", args)
+    if path is not None and recipe is not None:
+        raise ValueError(f"give a configuration file or --recipe, not both: {path}, {recipe}")
+    if recipe is not None:
+        config = load_recipe(recipe, arch)
+    else:
+        config = TrainConfig() if path is None else load_config(path, arch)
     if arch is not None:  # it decides which other options there are
         config = dataclasses.replace(config, model=config.model.with_arch(arch))
     return TrainConfig, config
 
 
-def _value_of(option: str, args: list[str]) -> str | None:
-    """What follows an option on the command line, after a blank or "="."""
-    for arg, following in zip(args, [*args[1:], ""], strict=True):
-        if arg == option:
-            return following
-        if arg.startswith(f"{option}="):
-            return arg.removeprefix(f"{option}=")
+def _value(args: list[str], option: str) -> str | None:
+    """What follows `option`, in the next word or behind an equals sign."""
+    for word, following in zip(args, [*args[1:], None], strict=True):
+        name, is_given, value = word.partition("=")
+        if name == option:
+            return value if is_given else following
     return None
 
 

@@ -148,6 +148,7 @@ def train(command: Any) -> Output:
     from zoo.common.console import parse_duration
     from zoo.training import fit
 
+    commands.require_configuration(command)
     settings = command.settings
     if command.start is not None:
         settings = dataclasses.replace(settings, init_from=command.start)

@@ -7,17 +7,19 @@ from tyro.conf import Positional, arg
 
 from zoo.data.address import GRAMMAR as _DATA_HELP
 from zoo.pretrained.address import GRAMMAR as _MODEL_HELP
+from zoo.recipes import RECIPES
 
 _RESUME_HELP = "auto: go on or start; required: only go on; never: only start"
 _FROM_HELP = "weight or run to start from: its parameters and its solved activation"
+_RECIPE_HELP = f"in place of a file: {', '.join(RECIPES)}"
 _CHANGE_HELP = "go on although the configuration differs from the run's"
 _BUDGET_HELP = "save and stop after this long, such as 90s, 9m or 1h; the same command goes on"
-_TRAIN_HELP = """Train a model from a configuration file.
+_TRAIN_HELP = """Train a model by a recipe, or from a configuration file of your own.
 
-$ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits
-$ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/short --steps 100
-$ zoo train configs/vanilla_resnet50_tat_lrelu_digits.py --workdir runs/digits --time-budget 9m
-$ tools/launch/local.sh 2 zoo train configs/smoke_digits.py --workdir runs/smoke
+$ zoo train --recipe digits --workdir runs/digits
+$ zoo train --recipe digits --model.arch resnet50 --workdir runs/baseline --steps 100
+$ zoo train --recipe in1k --workdir runs/in1k --data.data-dir /data/in1k --time-budget 9m
+$ zoo train my_config.py --workdir runs/mine
 """
 _SIZE_HELP = "side in pixels to which images are brought; None: the weight's"
 _EVAL_BATCH_HELP = "examples per step over all devices; halved while they run out of memory"
@@ -135,7 +137,22 @@ class Env(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainSummary(Command):
-    """Train a model from a configuration file; its fields are options: zoo train --help."""
+    """Train a model by a recipe or a configuration file: zoo train --help."""
+
+
+CONFIGURATION: list[Any] = [
+    ("config", Annotated[Positional[str | None], arg(help="Python file with get_config()")], None),
+    ("recipe", Annotated[str | None, arg(help=_RECIPE_HELP)], None),
+]
+"""Where the configuration of a command comes from."""
+
+
+def require_configuration(command: Any) -> None:
+    """Refuses a command that names neither a recipe nor a configuration file."""
+    if command.config is None and command.recipe is None:
+        raise ValueError(
+            f"give --recipe NAME ({', '.join(RECIPES)}), or a Python file that defines get_config()"
+        )
 
 
 def train_command(config_type: type, config: Any) -> type[Command]:
@@ -147,7 +164,7 @@ def train_command(config_type: type, config: Any) -> type[Command]:
     """
     settings = Annotated[config_type, arg(name="")]
     fields: list[Any] = [
-        ("config", Annotated[Positional[str], arg(help="Python file that defines get_config()")]),
+        *CONFIGURATION,
         ("workdir", Annotated[str, arg(help="run directory; a run that was stopped goes on")]),
         ("settings", settings, dataclasses.field(default=config)),
         ("resume", Annotated[Literal["auto", "required", "never"], arg(help=_RESUME_HELP)], "auto"),

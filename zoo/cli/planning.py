@@ -4,15 +4,15 @@ import dataclasses
 import os
 from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from zoo.cli.commands import Command
+from zoo.cli.commands import CONFIGURATION, Command, require_configuration
 from zoo.cli.text import Output
 
 _HELP = """Compile the training step for a topology without having it: memory, time, communication.
 
-$ zoo plan configs/vanilla_resnet50_tat_lrelu_in1k.py --topology v5e:4x4
-$ zoo plan configs/vanilla_resnet50_tat_lrelu_in1k.py --topology v5e:16x16 --data.batch-size 32768
+$ zoo plan --recipe in1k --topology v5e:4x4
+$ zoo plan --recipe in1k --topology v5e:16x16 --data.batch-size 32768
 """
 _TOPOLOGY_HELP = (
     "v4, v5e, v5p, v6e (pip install 'flax-vanilla-zoo[tpu]'), gpu or cpu: v5e:4x4, cpu:8"
@@ -29,7 +29,7 @@ class PlanSummary(Command):
 def plan_command(config_type: type, config: Any) -> type[Command]:
     """The command `plan`, whose further options are the fields of a configuration."""
     fields: list[Any] = [
-        ("config", Annotated[Positional[str], arg(help="Python file that defines get_config()")]),
+        *CONFIGURATION,
         ("topology", Annotated[str, arg(help=_TOPOLOGY_HELP)]),
         ("remat", Annotated[Literal["config", "auto"], arg(help=_REMAT_HELP)], "config"),
         ("settings", Annotated[config_type, arg(name="")], dataclasses.field(default=config)),
@@ -41,6 +41,7 @@ def plan_command(config_type: type, config: Any) -> type[Command]:
 
 def plan(command: Any) -> Output:
     """Memory, least time and communication of one step."""
+    require_configuration(command)
     kind, _, count = command.topology.partition(":")
     flags = os.environ.get("XLA_FLAGS", "")
     if kind in ("cpu", "gpu") and count.isdigit() and _FORCED not in flags:

@@ -108,7 +108,7 @@ class Plan:
 def plan(config: TrainConfig, topology: str, *, remat: Remat = "config") -> Plan:
     """Compiles the training step of `config` for a topology and reads off what it costs.
 
-      plan(load_config("configs/vanilla_resnet50_tat_lrelu_in1k.py"), "v5e:4x4").memory.total
+      plan(load_config("configs/in1k.py"), "v5e:4x4").memory.total
 
     Args:
       config: with `model.num_classes`; its data is not opened, its device count is not used.

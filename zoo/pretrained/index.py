@@ -54,9 +54,16 @@ class IndexEntry:
 
 
 def checkpoints_folder() -> Path:
-    """Where published weights are: ZOO_CHECKPOINTS, else `checkpoints/` beside the package."""
+    """Where published weights are: ZOO_CHECKPOINTS, else those of the checkout or of the wheel.
+
+    A wheel carries the whole index, but of the weights only the demo's: `zoo/published/`.
+    """
     given = os.environ.get(_VARIABLE)
-    return Path(given).expanduser() if given else Path(__file__).parents[2] / "checkpoints"
+    if given:
+        return Path(given).expanduser()
+    package = Path(__file__).parents[1]
+    installed = package / "published"
+    return installed if installed.is_dir() else package.with_name("checkpoints")
 
 
 def read_index(checkpoints: Path | None = None) -> dict[str, IndexEntry]:

@@ -29,7 +29,7 @@ class DataConfig:
       workers: processes that prepare batches; 0 uses one thread.
       resident: keep all training images on the device and crop and flip them inside the step;
         the batches are the same, bit for bit. For data sets that fit.
-      limit: use only the first examples, for trials.
+      limit: use only so many examples, evenly spread over the split, for trials.
       classes: use only these classes, relabelled in this order; empty means all.
       bad_examples: "error" stops at an unreadable image; "skip" takes the next one and counts.
       decoder: "pillow", or "fast" for random-resized crops of JPEG files (docs/input.md).

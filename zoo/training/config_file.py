@@ -1,18 +1,20 @@
 """A configuration from a Python file."""
 
 import importlib.util
+import inspect
 from pathlib import Path
 
 from zoo.training.config import TrainConfig
 from zoo.training.decode import ConfigError
 
 
-def load_config(path: str | Path) -> TrainConfig:
+def load_config(path: str | Path, arch: str | None = None) -> TrainConfig:
     """Runs a configuration file and returns what its `get_config()` gives.
 
     Args:
-      path: a Python file such as `configs/smoke_digits.py` that defines
-        `get_config() -> TrainConfig`.
+      path: a Python file such as `configs/digits.py` that defines `get_config() -> TrainConfig`,
+        or `get_config(arch)` where more than the id differs between networks.
+      arch: id of the network for a `get_config` that takes one; None leaves the file its own.
 
     Raises:
       ConfigError: if the file is missing, defines no `get_config`, or returns something else.
@@ -28,7 +30,8 @@ def load_config(path: str | Path) -> TrainConfig:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path} defines no get_config(); add `def get_config() -> TrainConfig`")
-    config = module.get_config()
+    takes_arch = "arch" in inspect.signature(module.get_config).parameters
+    config = module.get_config(arch) if arch and takes_arch else module.get_config()
     if not isinstance(config, TrainConfig):
         raise ConfigError(
             f"get_config() of {path} returned {type(config).__name__}, not TrainConfig"

@@ -9,7 +9,7 @@ from zoo.training.sharding import batch_sharding
 
 
 def open_split(config: TrainConfig, split: str, size: int | None) -> Source:
-    """One split of the run's data, of its classes only, and of its first `size` examples."""
+    """One split of the run's data, of its classes only; `size` takes evenly spread ones."""
     source = open_source(config.data.name, split, data_dir=config.data.data_dir)
     if config.data.classes:
         source = subset(source, config.data.classes)

@@ -15,6 +15,7 @@ from zoo.models import Params, Solved
 from zoo.processes.agreement import require_same
 from zoo.processes.watchdog import Watchdog, watchdog
 from zoo.training.budget import TimeBudget
+from zoo.training.compiled import CompiledStep
 from zoo.training.config import TrainConfig
 from zoo.training.curvature import describe_blocks, fisher_blocks
 from zoo.training.diagnosis import memory_advice, non_finite_error
@@ -57,6 +58,7 @@ class FitResult:
       step: number of updates.
       run_dir: where checkpoints and logs are.
       compile_seconds: what compiling the step took.
+      memory_bytes: what the step needs of a device; None where no step was left or it is unknown.
     """
 
     state: TrainState
@@ -65,6 +67,7 @@ class FitResult:
     step: int
     run_dir: Path
     compile_seconds: float
+    memory_bytes: int | None = None
 
 
 def fit(
@@ -85,7 +88,7 @@ def fit(
 ) -> FitResult:
     """Trains a network, going on from the newest intact checkpoint of `workdir` if there is one.
 
-      result = fit(load_config("configs/smoke_digits.py"), "runs/smoke")
+      result = fit(load_config("configs/digits.py"), "runs/digits")
 
     Stopped at any moment and started again, it ends with the same parameters, bit for bit, as a
     run that was never stopped.
@@ -184,22 +187,28 @@ class _Session:
 
     def finish(self, state: TrainState, start: int, last: int) -> FitResult:
         """Brings the run from step `start` to `last`, if that is ahead."""
-        run, evaluation, seconds = self.run, {}, 0.0
+        run, evaluation, seconds, memory = self.run, {}, 0.0, None
         if start < last and not self.stopping.over:
             with memory_advice(run.config):
-                state, evaluation, seconds = self.train(state, start, last)
+                dtype = run.config.model.precision
+                self.reporter.say(f"kernels: {run.kernels.description}, {dtype}")
+                self.reporter.say("compiling the training step")
+                step, seconds = run.compile()
+                memory = step.memory_bytes
+                self.reporter.begin(start, seconds)
+                state, evaluation = self.train(step, state, start, last)
         elif start >= run.total_steps or self.stopping.over:
             self.reporter.say(
                 f"step {start} of {run.total_steps} is reached: nothing is left to train"
             )
             evaluation = self.evaluate(state)
         model = run.model_of(state)
-        return FitResult(state, evaluation, model, int(state.step), self.run_dir, seconds)
+        return FitResult(state, evaluation, model, int(state.step), self.run_dir, seconds, memory)
 
     def train(
-        self, state: TrainState, start: int, last: int
-    ) -> tuple[TrainState, dict[str, float], float]:
-        """Steps `start` to `last`; gives the state, the last evaluation, seconds of compilation."""
+        self, step: CompiledStep, state: TrainState, start: int, last: int
+    ) -> tuple[TrainState, dict[str, float]]:
+        """Steps `start` to `last`; gives the state and the last evaluation."""
         run, config, reporter, checkpoints = (
             self.run, self.run.config, self.reporter, self.checkpoints,
         )  # fmt: skip
@@ -207,10 +216,6 @@ class _Session:
         periods = (config.log.every_steps, config.eval.every_steps, config.checkpoint.every_steps)
         if run.train_step.needs_curvature:
             reporter.say(self._curvature())
-        reporter.say(f"kernels: {run.kernels.description}, {config.model.precision}")
-        reporter.say("compiling the training step")
-        step, compile_seconds = run.compile()
-        reporter.begin(start, compile_seconds)
         self.watchdog.beat()
         prepared = prefetched(run.batches(start), depth=2 * run.steps_per_dispatch)
         with StopRequest() as stop, prepared as batches:
@@ -253,7 +258,7 @@ class _Session:
                     )
                     break
                 self.budget.restart(done, checkpoints.save_seconds)
-        return state, evaluation, compile_seconds
+        return state, evaluation
 
     def _curvature(self) -> str:
         """What K-FAC approximates, in words."""

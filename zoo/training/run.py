@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,7 @@ from zoo.models import (
     split,
 )
 from zoo.processes.arrays import everywhere
+from zoo.training.compiled import CompiledStep
 from zoo.training.config import TrainConfig
 from zoo.training.dispatch import largest_dispatch, repeated, stacked
 from zoo.training.folder import numerics
@@ -40,8 +41,6 @@ _QUICK_COMPILE: dict[str, str | bool] = {
     "xla_backend_optimization_level": "0",
     "xla_llvm_disable_expensive_passes": True,
 }
-
-Compiled = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Run:
         start = jax.jit(init, out_shardings=self.shardings, compiler_options=options)
         return start(given)
 
-    def compile(self) -> tuple[Compiled, float]:
+    def compile(self) -> tuple[CompiledStep, float]:
         """The step for these devices, with the state donated, and the seconds it took to compile.
 
         Where `steps_per_dispatch` is above 1 it takes what `gather` gives and makes that many
@@ -131,7 +130,7 @@ class Run:
             donate_argnums=0,
         )
         compiled = step.lower(self.abstract_state, batch, data).compile()
-        return lambda state, batch: compiled(state, batch, data), time.perf_counter() - started
+        return CompiledStep(compiled, data), time.perf_counter() - started
 
     def batches(self, start: int) -> Iterator[dict[str, np.ndarray]]:
         """What the host gives the steps from `start` on: batches, or which examples they take."""
