@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 LAYERS = (
+    ("common",),
     ("shaping", "naming", "transfer", "processes"),
     ("models", "data", "complexity"),
     ("checkpoint",),

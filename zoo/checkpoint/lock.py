@@ -3,18 +3,30 @@
 import datetime
 import errno
 import fcntl
-import json
 import logging
 import os
 import socket
 import weakref
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
 
 from zoo.checkpoint.errors import RunInUseError
+from zoo.common.files import read_bounded
+from zoo.common.json_text import JsonError, as_form, parse_json
 
 LOCK_NAME = ".lock"
+_NOTE_BYTES = 4096
 _LOCKING_UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 _log = logging.getLogger("zoo.checkpoint")
+
+
+class _Holder(Struct):
+    pid: Annotated[int, Meta(ge=1, lt=2**31)]
+    host: str
+    since: str
 
 
 class RunLock:
@@ -88,9 +100,9 @@ class RunLock:
         os.close(descriptor)
         self._marker = marker
 
-    def _in_use(self, holder: dict[str, object], hint: str = "") -> RunInUseError:
+    def _in_use(self, holder: _Holder | None, hint: str = "") -> RunInUseError:
         who = (
-            f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+            f"process {holder.pid} on {holder.host} since {holder.since}"
             if holder
             else "another process"
         )
@@ -114,24 +126,21 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 def _holder_text() -> bytes:
     since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-    return json.dumps(holder).encode()
+    return msgspec.json.encode(_Holder(os.getpid(), socket.gethostname(), since))
 
 
-def _read_holder(path: Path) -> dict[str, object]:
+def _read_holder(path: Path) -> _Holder | None:
     try:
-        holder = json.loads(path.read_bytes()[:4096])
-    except (OSError, ValueError):
-        return {}
-    return holder if isinstance(holder, dict) and {"pid", "host", "since"} <= set(holder) else {}
+        return as_form(parse_json(read_bounded(path, _NOTE_BYTES), _NOTE_BYTES), _Holder)
+    except (OSError, JsonError):
+        return None
 
 
-def _is_dead(holder: dict[str, object]) -> bool:
-    pid = holder.get("pid")
-    if holder.get("host") != socket.gethostname() or not isinstance(pid, int):
+def _is_dead(holder: _Holder | None) -> bool:
+    if holder is None or holder.host != socket.gethostname():
         return False
     try:
-        os.kill(pid, 0)
+        os.kill(holder.pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:

@@ -14,9 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
+from zoo.common.json_text import JsonError, as_entries, as_form
 from zoo.naming import natural_order
 from zoo.pretrained.manifest import MANIFEST, read_manifest
-from zoo.pretrained.schema import digest_problem, is_id
+from zoo.pretrained.schema import FileEntry, is_id
 from zoo.pretrained.strict_json import (
     ManifestError,
     check_version,
@@ -52,6 +56,16 @@ class IndexEntry:
     urls: tuple[str, ...] = ()
 
 
+class _Listed(Struct):
+    manifest: FileEntry
+    metrics: dict[str, dict[str, int | float]] = {}
+
+
+class _Index(Struct):
+    weights: dict[str, Any]
+    urls: tuple[str, ...] = ()
+
+
 def checkpoints_folder() -> Path:
     """Where published weights are: ZOO_CHECKPOINTS, else `checkpoints/` beside the package."""
     given = os.environ.get(_VARIABLE)
@@ -80,13 +94,22 @@ def parse_index(raw: bytes, where: str | Path, checkpoints: Path) -> dict[str, I
     """
     values = parse_object(raw, where)
     check_version(values, INDEX_VERSION, where)
-    weights, bases = values.get("weights"), values.get("urls", [])
-    if not isinstance(weights, dict):
-        raise ManifestError(f"{where}: 'weights' is not an object; fetch it again")
-    if not isinstance(bases, list) or any(not isinstance(b, str) or url_problem(b) for b in bases):
+    try:
+        index = as_form(values, _Index)
+        weights = as_entries(index.weights, _Listed)
+    except JsonError as error:
+        raise ManifestError(f"{where}: {error}; fetch it again") from None
+    if odd := next((id for id in weights if not is_id(id)), None):
+        raise ManifestError(f"{where}: entry {odd[:60]!r} is not a weight; fetch it again")
+    if any(url_problem(base) for base in index.urls):
         raise ManifestError(f"{where}: 'urls' is not a list of https addresses; fetch it again")
     return {
-        id: _entry(where, id, weights[id], checkpoints, bases)
+        id: IndexEntry(
+            folder=checkpoints / id,
+            manifest=msgspec.structs.asdict(weights[id].manifest),
+            metrics=weights[id].metrics,
+            urls=tuple(f"{base.rstrip('/')}/{id}" for base in index.urls),
+        )
         for id in sorted(weights, key=natural_order)
     }
 
@@ -156,20 +179,3 @@ def find(name: str) -> tuple[str, IndexEntry]:
 def digest_of(content: bytes) -> dict[str, Any]:
     """Size and sha256 of `content`, as manifests list them."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _entry(
-    where: str | Path, id: str, values: Any, checkpoints: Path, bases: Sequence[str]
-) -> IndexEntry:
-    if not is_id(id) or not isinstance(values, dict):
-        raise ManifestError(f"{where}: entry {id!r} is not a weight; fetch it again")
-    problem = digest_problem(values.get("manifest"))
-    if problem:
-        raise ManifestError(f"{where}: entry {id!r}: manifest {problem}; fetch it again")
-    metrics = values.get("metrics")
-    return IndexEntry(
-        folder=checkpoints / id,
-        manifest=values["manifest"],
-        metrics=metrics if isinstance(metrics, dict) else {},
-        urls=tuple(f"{base.rstrip('/')}/{id}" for base in bases),
-    )
