@@ -7,6 +7,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with a leading `~` replaced; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except (RuntimeError, ValueError):
+        return Path(path)
+
+
 def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
     """The file at `path`, opened for reading.
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 MAX_INTEGER = 2**53  # larger ones are not exact in every JSON reader
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PLACE = re.compile(r"(.*) - at (?:key in )?\$\.?(.*)", re.DOTALL)
 
 Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
@@ -28,7 +29,7 @@ def parse_json(raw: bytes, limit: int) -> Any:
 
     Raises:
       JsonError: over `limit` bytes, not UTF-8 JSON, nested too deep, a key given twice, NaN, an
-        infinity, or an integer that not every reader can hold.
+        infinity, an integer that not every reader can hold, or half of a character.
     """
     if len(raw) > limit:
         raise JsonError(f"larger than {limit} bytes")
@@ -36,7 +37,7 @@ def parse_json(raw: bytes, limit: int) -> Any:
         value = json.loads(
             raw.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant
         )
-        problem = _number_problem(value)
+        problem = _problem(value)
     except RecursionError:
         raise JsonError("nested too deep") from None
     except ValueError as error:
@@ -61,6 +62,8 @@ def as_form(value: Any, form: type[T]) -> T:
         raise JsonError(f"{place}: {what}" if place else what) from None
     except RecursionError:
         raise JsonError("nested too deep") from None
+    except UnicodeEncodeError:
+        raise JsonError("a text holds half of a character") from None
 
 
 def as_entries(value: Any, form: type[T]) -> dict[str, T]:
@@ -89,12 +92,14 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _number_problem(value: Any) -> str:
+def _problem(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return "a number is too large"
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         return "an integer is too large"
+    if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+        return "a text holds half of a character"
     if not isinstance(value, dict | list):
         return ""
-    children = value.values() if isinstance(value, dict) else value
-    return next(filter(None, map(_number_problem, children)), "")
+    children = (*value, *value.values()) if isinstance(value, dict) else value
+    return next(filter(None, map(_problem, children)), "")

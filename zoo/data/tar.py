@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 # A header that belongs to a member holds its name and times.
 _HEADER_MAX_BYTES = 1 << 20
+_READS_AFTER_END = 8  # a member that ends early is passed over block by block
 
 
 class DamagedTarError(ValueError):
@@ -87,14 +88,17 @@ class _Headers:
 
 
 class _Bounded:
-    """A stream that ends with an error after `most` bytes."""
+    """A stream that ends with an error after `most` bytes, and when its end is read on and on."""
 
     def __init__(self, file: io.BufferedIOBase, most: int) -> None:
-        self._file, self._left = file, most
+        self._file, self._left, self._after_end = file, most, 0
 
     def read(self, count: int) -> bytes:
         block = self._file.read(count)
         self._left -= len(block)
-        if self._left < 0:
-            raise tarfile.ReadError("it is larger than any of its kind")
+        self._after_end += not block
+        if self._left < 0 or self._after_end > _READS_AFTER_END:
+            raise tarfile.ReadError(
+                "it ends early" if self._after_end else "it is larger than any of its kind"
+            )
         return block

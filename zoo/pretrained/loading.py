@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 
 from zoo.checkpoint import load_single_file, load_weights, read_checkpoint, read_record
+from zoo.common.files import expanded
 from zoo.complexity import count_params
 from zoo.data import Preprocessing
 from zoo.models import Network, Params, create_model, merge, split
@@ -122,7 +123,7 @@ def _run_folder(text: str) -> Path | None:
     looks_like_path = any(mark in text for mark in ("/", "\\", "~")) or text in (".", "..")
     if text.startswith(FOLDER_PREFIX) or is_address(text):
         return None
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not looks_like_path and not (path / "checkpoints").is_dir():
         return None
     if (path / MANIFEST).exists():

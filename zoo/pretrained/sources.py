@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from zoo.checkpoint import verify_files
+from zoo.common.files import expanded
 from zoo.pretrained.cache import Pin, inspect
 from zoo.pretrained.download import obtain, obtain_file, read_remote, require_fetchable
 from zoo.pretrained.index import (
@@ -61,7 +62,7 @@ def locate(text: str) -> tuple[Path, Manifest]:
       DownloadError: it has to be downloaded and cannot be.
     """
     if text.startswith(FOLDER_PREFIX):
-        folder = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
+        folder = expanded(text.removeprefix(FOLDER_PREFIX))
         manifest = read_manifest(folder)
         own = digest_of((folder / MANIFEST).read_bytes())
         verify_files(folder, {**manifest.files, MANIFEST: own}, besides=_of_tools(folder, manifest))
@@ -81,7 +82,7 @@ def single_file(text: str) -> Path | None:
     """The safetensors file that `text` means, or that is all there is of a weight's folder."""
     if is_address(text):
         return None
-    path = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
+    path = expanded(text.removeprefix(FOLDER_PREFIX))
     if path.suffix == Path(SINGLE_FILE).suffix:
         return path
     alone = path / SINGLE_FILE

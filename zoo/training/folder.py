@@ -8,6 +8,7 @@ import datetime
 import functools
 import importlib.metadata
 import json
+import operator
 import os
 import platform
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import msgspec
 
 from zoo.checkpoint import RunCheckpoints
 from zoo.processes.agreement import require_same
@@ -128,12 +130,25 @@ def environment() -> dict[str, Any]:
 
 
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`; an unfinished last line is left out."""
+    """The lines of a run's `metrics.jsonl`; an unfinished last line is left out.
+
+    Raises:
+      ResumeError: a finished line is no JSON object of a step.
+    """
     path = Path(run_dir) / METRICS
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    lines: list[dict[str, Any]] = []
+    try:
+        for text in path.read_bytes().split(b"\n")[:-1]:
+            line = msgspec.json.decode(text, type=dict[str, Any])
+            operator.index(line["step"])
+            lines.append(line)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ResumeError(
+            f"line {len(lines) + 1} of {path} is damaged ({error}); restore the file or remove it"
+        ) from None
+    return lines
 
 
 def truncate_metrics(run_dir: Path, step: int) -> None:
