@@ -1,10 +1,10 @@
-# make venv | demo | test.  PYTHON picks the interpreter (3.11 or newer).
+# make venv | demo | test | fuzz.  PYTHON picks the interpreter (3.11 or newer).
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: venv demo test lint lock clean
+.PHONY: venv demo test fuzz lint lock clean
 
 venv: $(INSTALLED)
 
@@ -25,6 +25,12 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 	NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false $(BIN)/python -m pytest -n 2 --dist loadfile \
 	  tests/models/test_resnet.py tests/shaping/test_trace.py tests/training/test_step.py tests/test_pretrained.py
+
+# Every reader of files, names and answers on made-up content, for an hour: guided by coverage where atheris is installed
+# (pip install 'atheris>=3', Linux), else by Hypothesis alone.
+MINUTES ?= 60
+fuzz: venv
+	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)
 
 lint: venv
 	$(BIN)/ruff check .

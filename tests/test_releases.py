@@ -54,22 +54,22 @@ def test_a_release_is_never_replaced(checkpoints, tmp_path):
 @pytest.mark.parametrize(
     ("entry", "match"),
     [
-        ({"file": "../x", "bytes": 1, "sha256": "0" * 64}, "names no file"),
+        ({"file": "../x", "bytes": 1, "sha256": "0" * 64}, "names a folder"),
         ({"file": "..", "bytes": 1, "sha256": "0" * 64}, "unsafe part"),
-        ({"bytes": 1, "sha256": "0" * 64}, "not a file name"),
-        ({"file": "x", "bytes": 1, "sha256": "0"}, "64 lower-case hexadecimal digits"),
-        ({"file": "x", "bytes": -1, "sha256": "0" * 64}, "not a size"),
-        ({"file": "x", "sha256": "0" * 64}, "needs exactly 'bytes' and 'sha256'"),
+        ({"bytes": 1, "sha256": "0" * 64}, "missing required field file"),
+        ({"file": "x", "bytes": 1, "sha256": "0"}, "sha256: expected str matching"),
+        ({"file": "x", "bytes": -1, "sha256": "0" * 64}, "bytes: expected int >= 0"),
+        ({"file": "x", "sha256": "0" * 64}, "missing required field bytes"),
         ({"file": "x", "bytes": 1, "sha256": "0" * 64, "url": "http://x.org"}, "is not https"),
-        ({"file": "x", "bytes": 1, "sha256": "0" * 64, "url": 3}, "has no url"),
-        ("x", "names no file"),
+        ({"file": "x", "bytes": 1, "sha256": "0" * 64, "url": 3}, "url: expected str, got int"),
+        ("x", "expected object, got str"),
     ],
 )
 def test_a_bad_release_in_a_manifest_is_refused(checkpoints, entry, match):
     path = checkpoints / ID / "manifest.json"
     values = {**json.loads(path.read_text()), "releases": {"safetensors": entry}}
     path.write_text(json.dumps(values))
-    with pytest.raises(ValueError, match=f"'releases' .*{match}"):
+    with pytest.raises(ValueError, match=f"'releases': .*{match}"):
         read_manifest(checkpoints / ID)
 
 

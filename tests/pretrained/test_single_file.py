@@ -107,9 +107,12 @@ CONSISTENT_BUT_WRONG = {
     ),
     "newer": ({"change_about": lambda v: v.update(format_version=9)}, "upgrade flax-vanilla-zoo"),
     "unknown model": ({"change_about": lambda v: v.update(arch="x", id="x.y")}, "describes no"),
-    "no classes": ({"change_about": lambda v: v.update(classes=[])}, "'classes' is empty"),
+    "no classes": (
+        {"change_about": lambda v: v.update(classes=[])},
+        "'classes': expected array of length",
+    ),
     "field missing": ({"change_about": lambda v: v.pop("licence")}, "fields missing: licence"),
-    "unsafe id": ({"change_about": lambda v: v.update(id="../x")}, "'id' is '../x'"),
+    "unsafe id": ({"change_about": lambda v: v.update(id="../x")}, "'id': expected .*'../x' given"),
 }
 
 

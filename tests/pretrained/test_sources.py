@@ -178,11 +178,17 @@ def test_names_that_would_leave_the_cache_are_refused(server, tmp_path, name):
 
 MANIFESTS = {
     "newer": (lambda v: v.update(format_version=99), "upgrade flax-vanilla-zoo"),
-    "no files": (lambda v: v.update(files={}), "'files' is not an object"),
-    "digest missing": (lambda v: v["files"]["card.md"].pop("sha256"), "exactly 'bytes' and"),
-    "short digest": (lambda v: v["files"]["card.md"].update(sha256="ab"), "64 lower-case"),
-    "negative size": (lambda v: v["files"]["card.md"].update(bytes=-1), "not a size"),
-    "absurd size": (lambda v: v["files"]["card.md"].update(bytes=2**50), "not a size"),
+    "no files": (lambda v: v.update(files={}), "'files': expected at least one"),
+    "digest missing": (
+        lambda v: v["files"]["card.md"].pop("sha256"),
+        "missing required field sha256",
+    ),
+    "short digest": (
+        lambda v: v["files"]["card.md"].update(sha256="ab"),
+        "sha256: expected str matching",
+    ),
+    "negative size": (lambda v: v["files"]["card.md"].update(bytes=-1), "expected int >= 0"),
+    "absurd size": (lambda v: v["files"]["card.md"].update(bytes=2**50), "expected int <= "),
     "larger than the disk": (lambda v: v["files"]["card.md"].update(bytes=2**39), "free some"),
     "oversized": (lambda v: v.update(recipe={"x": "y" * 2**23}), "is larger than"),
 }

@@ -5,19 +5,24 @@ A directory without a valid record is not a step.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import math
 import re
 import stat
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypedDict
+
+from msgspec import Meta, Struct
 
 from zoo.checkpoint import integrity
 from zoo.checkpoint.errors import CheckpointError, DamagedCheckpointError
-from zoo.checkpoint.tree import ArraySpec
+from zoo.checkpoint.tree import ArraySpec, is_dtype
 from zoo.common import files
+from zoo.common.files import read_bounded
+from zoo.common.json_text import Count, JsonError, Sha256, as_form
 from zoo.common.json_values import canonical
 
 CHECKPOINTS = "checkpoints"
@@ -26,6 +31,7 @@ RECORD_NAME = "record.json"
 FORMAT = 1
 _RECORD_MAX_BYTES = 64 << 20
 _STEP_NAME = re.compile(r"0|[1-9][0-9]{0,17}")
+_FLOAT = r"\A(nan|-?inf|-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?)\Z"  # what `repr` of a float gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +62,39 @@ class StepRecord:
         if not math.isfinite(value):
             return None
         return value if mode == "max" else -value
+
+
+_ArrayName = Annotated[str, Meta(max_length=1000)]
+
+
+class _Outer(Struct):
+    body: dict[str, Any]
+    sha256: Sha256
+
+
+class _FileDigest(TypedDict):
+    bytes: Count
+    sha256: Sha256
+
+
+class _Body(Struct):
+    """What is signed; the caller's own record may hold whatever JSON can."""
+
+    format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
+    step: Annotated[int, Meta(ge=0, lt=10**18)]
+    parameters: dict[_ArrayName, tuple[tuple[Count, ...], str]]
+    metrics: dict[str, Annotated[str, Meta(pattern=_FLOAT)]]
+    best: tuple[str, Literal["max", "min"]]
+    record: dict[str, Any]
+    files: dict[str, _FileDigest]
+
+    def __post_init__(self) -> None:
+        names = set(self.parameters)
+        for name, (_, dtype) in self.parameters.items():
+            if not is_dtype(dtype):
+                raise ValueError(f"{name!r} has the unknown dtype {dtype!r}")
+            if any(str(above) in names for above in PurePosixPath(name).parents):
+                raise ValueError(f"{name!r} lies below another array")
 
 
 def step_directories(checkpoints: Path) -> dict[int, Path]:
@@ -160,38 +199,40 @@ def _decode(content: bytes, directory: Path) -> StepRecord:
     where = directory / RECORD_NAME
     try:
         outer = json.loads(content)
-        body = outer["body"]
-        if body["format"] > FORMAT:
+        body = as_form(outer, _Outer).body
+        version = body.get("format")
+        if type(version) is int and version > FORMAT:
             raise DamagedCheckpointError(
-                f"{where} was written in format {body['format']}, this program reads up to "
-                f"{FORMAT}; upgrade it"
+                f"{where} was written in format {version}, this program reads up to {FORMAT}; "
+                "upgrade it"
             )
         digest = hashlib.sha256(canonical(body)).hexdigest()
         if outer["sha256"] != digest or canonical(outer) != content:
             raise DamagedCheckpointError(f"{where} is altered; restore another step")
+        known = as_form(body, _Body)
         return StepRecord(
-            step=body["step"],
-            parameters={n: ArraySpec(tuple(s), d) for n, (s, d) in body["parameters"].items()},
-            metrics={name: float(text) for name, text in body["metrics"].items()},
-            best=(body["best"][0], body["best"][1]),
+            step=known.step,
+            parameters={name: ArraySpec(*spec) for name, spec in known.parameters.items()},
+            metrics={name: float(text) for name, text in known.metrics.items()},
+            best=known.best,
             record=body["record"],
-            files=body["files"],
+            files={name: dict(digest) for name, digest in known.files.items()},
         )
     except DamagedCheckpointError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedCheckpointError(f"{where} is no valid record; restore another step") from error
+    except (ValueError, RecursionError) as error:
+        reason = error if isinstance(error, JsonError) else "not JSON as this program writes it"
+        raise DamagedCheckpointError(
+            f"{where} is no valid record ({reason}); restore another step"
+        ) from error
 
 
 def _read_small(path: Path) -> bytes:
     """The record's bytes; never follows a link, never reads an endless file."""
     try:
-        for folder in (path.parent, path):
-            mode = folder.lstat().st_mode
-            if stat.S_ISLNK(mode) or not (stat.S_ISREG(mode) or folder == path.parent):
-                raise DamagedCheckpointError(f"{folder} is not a regular file or folder")
-        with open(path, "rb") as file:
-            return file.read(_RECORD_MAX_BYTES)
+        if stat.S_ISLNK(path.parent.lstat().st_mode):
+            raise OSError(errno.ELOOP, "its folder is a link", str(path.parent))
+        return read_bounded(path, _RECORD_MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedCheckpointError(
             f"{path.parent} has no {path.name}: it is not finished, or no step"

@@ -11,6 +11,7 @@ import jax
 
 from zoo.checkpoint import arrays, integrity, layout, tree
 from zoo.checkpoint.errors import CheckpointError, DamagedCheckpointError, NoCheckpointError
+from zoo.common.files import expanded
 from zoo.common.words import near_names
 
 # A trainer may delete the step being read; it would have to do so this often in a row.
@@ -166,7 +167,7 @@ def locate(path: str | Path) -> tuple[Path, Path | None]:
     Raises:
       NoCheckpointError: it is none of these; names what was probably meant.
     """
-    path = Path(os.path.abspath(Path(path).expanduser()))
+    path = Path(os.path.abspath(expanded(path)))
     if path.is_file():
         raise NoCheckpointError(f"{path} is {_kind_of(path)}, not the directory of a run")
     if not path.is_dir():
@@ -211,7 +212,7 @@ def _did_you_mean(path: Path) -> str:
 def _folders(path: Path) -> list[Path]:
     try:
         return [p for p in path.iterdir() if p.is_dir()]
-    except OSError:
+    except (OSError, ValueError):  # the latter for a NUL in the name
         return []
 
 

@@ -29,6 +29,18 @@ class ArraySpec:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+def is_dtype(name: str) -> bool:
+    """Whether `name` is the dtype of an array that can be stored."""
+    if name.startswith("key<"):
+        return True
+    try:
+        dtype = jnp.dtype(name)
+    # NumPy takes more texts for dtypes than it can make sense of.
+    except (TypeError, ValueError, SyntaxError):
+        return False
+    return _is_number(dtype) and str(dtype) == name
+
+
 def flatten_named(tree: Any, *, abstract: bool = False) -> tuple[dict[str, Any], Any]:
     """Leaves of `tree` by unique name, in tree order, and the tree definition.
 

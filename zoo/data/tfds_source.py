@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from zoo.data.decode import decode_image
+from zoo.data.decode import BadImageError, decode_image
 from zoo.data.records import MissingSplitError, Record, content_fingerprint
 
 _SPLIT_NAMES = {
@@ -34,7 +34,11 @@ class TfdsSource:
         self.classes = tuple(features["label"].names)
         self._channels = 1 if features["image"].shape[-1] == 1 else 3
         self._identity = [str(builder.info.full_name), builder.info.splits[self.split].num_examples]
-        self._records = builder.as_data_source(split=self.split, decoders=decoders)
+        try:
+            self._records = builder.as_data_source(split=self.split, decoders=decoders)
+        # As above: shards that are not there, or fewer than described, are any exception.
+        except Exception as error:
+            raise ValueError(f"{name} {self.split} {_reason(error)}; prepare it again") from error
         if len(self._records) != self._identity[1]:
             raise ValueError(
                 f"{name} {self.split}: {len(self._records)} records on disk, "
@@ -50,8 +54,13 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Record:
-        example = self._records[index]
-        name, label = f"{self.name} {self.split} example {index}", int(example["label"])
+        name = f"{self.name} {self.split} example {index}"
+        try:
+            example = self._records[index]
+        # ArrayRecord and the parser of examples raise any exception on a damaged shard.
+        except Exception as error:
+            raise BadImageError(f"{name} {_reason(error)}; prepare the data again") from error
+        label = int(example["label"])
         if not 0 <= label < len(self.classes):
             raise ValueError(
                 f"{name} has label {label}, allowed is 0..{len(self.classes) - 1}; "
@@ -78,7 +87,7 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None = None) -> Tfds
         raise ValueError(
             f"tfds:{name} needs tensorflow-datasets; run: pip install tensorflow-datasets"
         ) from error
-    place = data_dir if data_dir is not None else tfds.core.constants.DATA_PATH
+    place = data_dir if data_dir is not None else tfds.core.constants.DATA_DIR
     absent = (
         f"tfds:{name} is not prepared as ArrayRecord in {place}; where TensorFlow is installed, "
         f"run: tfds build {name} --file_format=array_record --data_dir={place}"
@@ -91,6 +100,9 @@ def open_tfds(name: str, split: str, data_dir: str | Path | None = None) -> Tfds
         raise ValueError(f"TFDS knows no data set {name!r} and {place} holds none") from error
     except ImportError as error:
         raise ValueError(f"{absent} ({error})") from error
+    # TFDS raises whatever its parsers do on a description that is damaged or not known to it.
+    except Exception as error:
+        raise ValueError(f"tfds:{name} in {place} {_reason(error)}; prepare it again") from error
     if not builder.info.splits:
         raise ValueError(absent)
     if builder.info.file_format.value != "array_record":
@@ -103,3 +115,7 @@ def _split_name(available: Any, name: str, split: str) -> str:
         if candidate in available:
             return candidate
     raise MissingSplitError(f"{name} has no {split} split, only: {', '.join(available)}")
+
+
+def _reason(error: Exception) -> str:
+    return f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})"

@@ -17,6 +17,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
+from zoo.common.files import expanded
 from zoo.pretrained.manifest import MANIFEST, SINGLE_FILE
 from zoo.pretrained.schema import is_id
 from zoo.transfer import hub_url, url_problem
@@ -102,13 +103,13 @@ def parse_address(source: str | Path) -> Address:
     """
     text = str(source)
     if isinstance(source, Path) or text.startswith(FOLDER_PREFIX):
-        path = Path(text.removeprefix(FOLDER_PREFIX)).expanduser()
+        path = expanded(text.removeprefix(FOLDER_PREFIX))
         return _on_disk(path) or (Run(path) if isinstance(source, Path) else Folder(path))
     if text.startswith(HUB_PREFIX):
         return parse_hub(text)
     if "://" in text:
         return _remote(text)
-    path = Path(text).expanduser() if "~" in text else Path(text)
+    path = expanded(text)
     if found := _on_disk(path):
         return found
     if any(mark in text for mark in _PATH_MARKS) or text in (".", ".."):

@@ -13,10 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from zoo.common import files, words
+from zoo.common.json_text import JsonError, as_entries, as_form
 from zoo.pretrained.address import Listed, UnknownWeightError, parse_id
 from zoo.pretrained.manifest import MANIFEST, read_manifest
-from zoo.pretrained.schema import digest_problem, is_id
+from zoo.pretrained.schema import FileEntry, is_id
 from zoo.pretrained.strict_json import (
     ManifestError,
     check_version,
@@ -51,6 +55,17 @@ class IndexEntry:
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
     urls: tuple[str, ...] = ()
     is_default: bool = False
+
+
+class _Listed(Struct):
+    manifest: FileEntry
+    metrics: dict[str, dict[str, int | float]] = {}
+
+
+class _Index(Struct):
+    weights: dict[str, Any]
+    defaults: dict[str, str] = {}
+    urls: tuple[str, ...] = ()
 
 
 def checkpoints_folder() -> Path:
@@ -88,24 +103,31 @@ def parse_index(raw: bytes, where: str | Path, checkpoints: Path) -> dict[str, I
     """
     values = parse_object(raw, where)
     check_version(values, INDEX_VERSION, where)
-    weights, bases = values.get("weights"), values.get("urls", [])
-    defaults = values.get("defaults", {})
-    if not isinstance(weights, dict):
-        raise ManifestError(f"{where}: 'weights' is not an object; fetch it again")
-    if not isinstance(defaults, dict) or any(
-        f"{a}.{t}" not in weights for a, t in defaults.items()
-    ):
+    try:
+        index = as_form(values, _Index)
+        weights = as_entries(index.weights, _Listed)
+    except JsonError as error:
+        raise ManifestError(f"{where}: {error}; fetch it again") from None
+    if odd := next((id for id in weights if not is_id(id)), None):
+        raise ManifestError(f"{where}: entry {odd[:60]!r} is not a weight; fetch it again")
+    if any(f"{arch}.{tag}" not in weights for arch, tag in index.defaults.items()):
         raise ManifestError(f"{where}: 'defaults' names a weight it does not list; fetch it again")
-    if not isinstance(bases, list) or any(not isinstance(b, str) or url_problem(b) for b in bases):
+    if any(url_problem(base) for base in index.urls):
         raise ManifestError(f"{where}: 'urls' is not a list of https addresses; fetch it again")
     entries = {
-        id: _entry(where, id, weights[id], checkpoints, bases)
+        id: IndexEntry(
+            folder=checkpoints / id,
+            manifest=msgspec.structs.asdict(weights[id].manifest),
+            metrics=weights[id].metrics,
+            about=_about(values["weights"][id]),
+            urls=tuple(f"{base.rstrip('/')}/{id}" for base in index.urls),
+        )
         for id in sorted(weights, key=words.natural_order)
     }
     tags = collections.Counter(parse_id(id).arch for id in entries)
     for id, entry in entries.items():
         arch, tag = id.split(".", 1) if "." in id else (id, None)
-        if tags[arch] == 1 or defaults.get(arch) == tag:
+        if tags[arch] == 1 or index.defaults.get(arch) == tag:
             entries[id] = dataclasses.replace(entry, is_default=True)
     return entries
 
@@ -199,19 +221,6 @@ def find(name: str | Listed) -> tuple[str, IndexEntry]:
     )
 
 
-def _entry(
-    where: str | Path, id: str, values: Any, checkpoints: Path, bases: Sequence[str]
-) -> IndexEntry:
-    if not is_id(id) or not isinstance(values, dict):
-        raise ManifestError(f"{where}: entry {id!r} is not a weight; fetch it again")
-    problem = digest_problem(values.get("manifest"))
-    if problem:
-        raise ManifestError(f"{where}: entry {id!r}: manifest {problem}; fetch it again")
-    metrics = values.get("metrics")
-    return IndexEntry(
-        folder=checkpoints / id,
-        manifest=values["manifest"],
-        metrics=metrics if isinstance(metrics, dict) else {},
-        about={name: values[name] for name in _ABOUT if name in values},
-        urls=tuple(f"{base.rstrip('/')}/{id}" for base in bases),
-    )
+def _about(values: dict[str, Any]) -> dict[str, Any]:
+    """What listings say of a weight without its manifest."""
+    return {name: values[name] for name in _ABOUT if name in values}

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from zoo.pretrained.schema import FIELD_CHECKS, FORMAT_VERSION
+from zoo.pretrained.schema import FIELDS, FORMAT_VERSION, field_problem
 from zoo.pretrained.strict_json import (
     ManifestError,
     check_version,
@@ -76,10 +76,9 @@ class Manifest:
     releases: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, problem_of in FIELD_CHECKS.items():
-            problem = problem_of(getattr(self, name))
-            if problem:
-                raise ManifestError(f"field {name!r} {problem}")
+        for name in FIELDS:
+            if problem := field_problem(name, getattr(self, name)):
+                raise ManifestError(f"field {name!r}: {problem}")
         if self.id.partition(".")[0] != self.arch or "." not in self.id:
             raise ManifestError(f"field 'id' is {self.id!r}, expected {self.arch}.TAG")
 
@@ -132,10 +131,10 @@ def manifest_of(values: dict[str, Any], where: str | Path) -> Manifest:
     """
     check_version(values, FORMAT_VERSION, where)
     values = {"releases": {}, **values}
-    missing = [name for name in FIELD_CHECKS if name not in values]
+    missing = [name for name in FIELDS if name not in values]
     if missing:
         raise ManifestError(f"{where}: fields missing: {', '.join(missing)}; fetch it again")
-    known = {name: values[name] for name in FIELD_CHECKS}
+    known = {name: values[name] for name in FIELDS}
     for name in ("classes", "input_size"):
         known[name] = tuple(known[name]) if isinstance(known[name], list) else known[name]
     try:

@@ -1,20 +1,109 @@
-"""What each field of a manifest may hold: one function per field, "" or what is wrong with it."""
+"""What each field of a manifest may hold: one type per field, which `as_form` compares it with."""
 
 import math
 import re
-from collections.abc import Callable
-from typing import Any
+import typing
+from typing import Annotated, Any
 
-from zoo.pretrained.strict_json import MAX_INTEGER
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from zoo.common.json_text import MAX_INTEGER, Count, JsonError, Sha256, as_entries, as_form
 from zoo.transfer import url_problem
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 2**40
 
 _ID = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_-])?")
 _WINDOWS_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_ROUNDING = 1e-12
+
+Text = Annotated[str, Meta(min_length=1)]
+Id = Annotated[str, Meta(pattern=rf"\A{_ID.pattern}\Z", max_length=128)]
+Side = Annotated[int, Meta(ge=1, le=2**16)]
+FileName = Annotated[str, Meta(min_length=1, max_length=200)]
+Number = int | float | None
+
+
+class FileEntry(Struct, forbid_unknown_fields=True):
+    """What a file must be: size and content."""
+
+    bytes: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)]
+    sha256: Sha256
+
+
+class Release(FileEntry, forbid_unknown_fields=True, kw_only=True):
+    """The same weight in another form."""
+
+    file: FileName
+    url: str | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        problem = "names a folder" if "/" in self.file else file_name_problem(self.file)
+        if not problem and isinstance(self.url, str):
+            problem = url_problem(self.url)
+        if problem:
+            raise ValueError(f"entry {self.file!r} {problem}")
+
+
+class Measured(Struct):
+    """Accuracy on a data set; fractions must be those of the counts."""
+
+    correct1: Count
+    correct5: Count
+    n: Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+    top1: float
+    top5: float
+    loss: float
+
+    def __post_init__(self) -> None:
+        if not self.correct1 <= self.correct5 <= self.n:
+            raise ValueError("needs whole numbers correct1 <= correct5 <= n, n > 0")
+        for key, count in (("top1", self.correct1), ("top5", self.correct5)):
+            found = getattr(self, key)
+            # Written so that NaN is refused too.
+            if not abs(found - count / self.n) <= _ROUNDING:
+                raise ValueError(f"has {key} = {found!r}, but the counts give {count / self.n!r}")
+        if not math.isfinite(self.loss):
+            raise ValueError("needs a finite loss")
+
+
+FIELDS: dict[str, Any] = {
+    "format_version": Annotated[int, Meta(ge=FORMAT_VERSION, le=FORMAT_VERSION)],
+    "id": Id,
+    "arch": Id,
+    "overrides": dict[str, Any],
+    "activation": dict[str, str | Number],
+    "shaping": dict[str, Any] | None,
+    "preprocess": dict[str, Any],
+    "classes": Annotated[tuple[str, ...], Meta(min_length=1)],
+    "input_size": tuple[Side, Side, Side],
+    "params": Count,
+    "macs": Count,
+    "metrics": dict[str, Measured],
+    "recipe": dict[str, Any],
+    "files": dict[str, FileEntry],
+    "licence": Text,
+    "data_terms": Text,
+    "versions": dict[str, str],
+    "created": Text,
+    "releases": dict[str, Release],
+}
+
+
+def field_problem(name: str, value: Any) -> str:
+    """What is wrong with `value` as field `name` of a manifest, or ""."""
+    form = FIELDS[name]
+    try:
+        if typing.get_origin(form) is dict:
+            as_entries(value, typing.get_args(form)[1])
+        else:
+            as_form(value, form)
+    except JsonError as error:
+        return f"{error}{_shown(value)}"
+    if name == "activation":
+        return _activation_problem(value)
+    return _names_problem(value) if name == "files" else ""
 
 
 def is_id(value: Any) -> bool:
@@ -24,12 +113,10 @@ def is_id(value: Any) -> bool:
 
 def digest_problem(entry: Any) -> str:
     """What is wrong with an entry {"bytes", "sha256"}."""
-    if not isinstance(entry, dict) or set(entry) != {"bytes", "sha256"}:
-        return "needs exactly 'bytes' and 'sha256'"
-    if not _is_count(entry["bytes"]) or entry["bytes"] > MAX_FILE_BYTES:
-        return f"has bytes = {entry['bytes']!r}, not a size"
-    if not (isinstance(entry["sha256"], str) and _SHA256.fullmatch(entry["sha256"])):
-        return "has a sha256 that is not 64 lower-case hexadecimal digits"
+    try:
+        as_form(entry, FileEntry)
+    except JsonError as error:
+        return str(error)
     return ""
 
 
@@ -45,134 +132,31 @@ def _reserved(part: str) -> bool:
     return bool(_WINDOWS_DEVICE.fullmatch(part))
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= MAX_INTEGER
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
-def _count(value: Any) -> str:
-    return "" if _is_count(value) else f"is {_short(value)}, not a whole number >= 0"
-
-
-def _text(value: Any) -> str:
-    return "" if isinstance(value, str) and value else f"is {_short(value)}, not a text"
-
-
-def _object(value: Any) -> str:
-    return "" if isinstance(value, dict) else f"is {_short(value)}, not an object"
-
-
-def _identifier(value: Any) -> str:
-    return "" if is_id(value) else f"is {_short(value)}; allowed: a-z, 0-9, _, one dot before a tag"
-
-
-def _version(value: Any) -> str:
-    right = type(value) is int and value == FORMAT_VERSION
-    return "" if right else f"is {_short(value)}, expected {FORMAT_VERSION}"
-
-
-def _activation(value: Any) -> str:
-    if not isinstance(value, dict) or not isinstance(value.get("phi"), str):
+def _activation_problem(value: dict[str, Any]) -> str:
+    if not isinstance(value.get("phi"), str):
         return "needs 'phi', the name of an activation"
-    wrong = [k for k, v in value.items() if k != "phi" and v is not None and not _is_number(v)]
+    wrong = [k for k, v in value.items() if k != "phi" and not _is_constant(v)]
     return f"has entries that are not finite numbers: {', '.join(wrong)}" if wrong else ""
 
 
-def _shaping(value: Any) -> str:
-    return "" if value is None else _object(value)
+def _is_constant(value: Any) -> bool:
+    return value is None or (not isinstance(value, str) and math.isfinite(value))
 
 
-def _classes(value: Any) -> str:
-    if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
-        return "is not a list of class names"
-    return "" if value else "is empty; a weight names its classes"
-
-
-def _input_size(value: Any) -> str:
-    three = isinstance(value, tuple) and len(value) == 3 and all(map(_is_count, value))
-    return (
-        "" if three and all(0 < v <= 2**16 for v in value) else "is not [height, width, channels]"
-    )
-
-
-def _metrics(value: Any) -> str:
-    if not isinstance(value, dict):
-        return "is not an object: data set -> measurements"
-    problems = (f"of {name!r} {problem}" for name, m in value.items() if (problem := _metric(m)))
-    return next(problems, "")
-
-
-def _metric(value: Any) -> str:
-    if not isinstance(value, dict):
-        return "is not an object"
-    counts: list[Any] = [value.get(key) for key in ("correct1", "correct5", "n")]
-    correct1, correct5, n = counts
-    if not all(map(_is_count, counts)) or not correct1 <= correct5 <= n or n == 0:
-        return "needs whole numbers correct1 <= correct5 <= n, n > 0"
-    for key, count in (("top1", correct1), ("top5", correct5)):
-        if not _is_number(value.get(key)) or abs(value[key] - count / n) > 1e-12:
-            return f"has {key} = {_short(value.get(key))}, but the counts give {count / n!r}"
-    return "" if _is_number(value.get("loss")) else "needs a finite loss"
-
-
-def _files(value: Any) -> str:
-    if not isinstance(value, dict) or not value:
-        return "is not an object: name -> bytes and sha256"
-    for name, entry in value.items():
-        problem = file_name_problem(name) or digest_problem(entry)
-        if problem:
-            return f"entry {_short(name)} {problem}"
-    if len({name.casefold() for name in value}) != len(value):
+def _names_problem(files: dict[str, Any]) -> str:
+    if not files:
+        return "expected at least one file"
+    for name in files:
+        if problem := file_name_problem(name):
+            return f"entry {name[:60]!r} {problem}"
+    if len({name.casefold() for name in files}) != len(files):
         return "has names that differ in case only"
     return ""
 
 
-def _releases(value: Any) -> str:
-    if not isinstance(value, dict):
-        return "is not an object: form -> file, bytes, sha256"
-    for form, entry in value.items():
-        if not isinstance(entry, dict) or "/" in str(entry.get("file")):
-            return f"entry {_short(form)} names no file"
-        digest = {key: entry[key] for key in entry if key not in ("file", "url")}
-        problem = file_name_problem(entry.get("file")) or digest_problem(digest)
-        if not problem and "url" in entry:
-            problem = url_problem(entry["url"]) if isinstance(entry["url"], str) else "has no url"
-        if problem:
-            return f"entry {_short(form)} {problem}"
-    return ""
-
-
-def _versions(value: Any) -> str:
-    texts = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
-    return "" if texts else "is not an object: library -> version"
-
-
-def _short(value: Any) -> str:
+def _shown(value: Any) -> str:
+    """The value for a message, where it is short enough to be one."""
+    if isinstance(value, dict | list | tuple):
+        return ""
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-FIELD_CHECKS: dict[str, Callable[[Any], str]] = {
-    "format_version": _version,
-    "id": _identifier,
-    "arch": _identifier,
-    "overrides": _object,
-    "activation": _activation,
-    "shaping": _shaping,
-    "preprocess": _object,
-    "classes": _classes,
-    "input_size": _input_size,
-    "params": _count,
-    "macs": _count,
-    "metrics": _metrics,
-    "recipe": _object,
-    "files": _files,
-    "licence": _text,
-    "data_terms": _text,
-    "versions": _versions,
-    "created": _text,
-    "releases": _releases,
-}
+    return f" ({text if len(text) <= 60 else f'{text[:57]}...'} given)"

@@ -103,7 +103,12 @@ def _is_abandoned(staging: Path) -> bool:
     pid, _, rest = owner.partition("-")
     if pid == _FREE:
         return True
-    if rest.partition("-")[2] != socket.gethostname() or not pid.isdecimal():
+    # Ten digits and more are nobody's number, and none that `kill` takes.
+    if (
+        rest.partition("-")[2] != socket.gethostname()
+        or not 0 < len(pid) < 10
+        or not pid.isdecimal()
+    ):
         return False
     try:
         os.kill(int(pid), 0)

@@ -1,12 +1,12 @@
-"""JSON from somewhere else, read without trust: bounded, unambiguous, finite."""
+"""JSON of manifests and indexes: read without trust, with one error that names the file."""
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
+from zoo.common import files, json_text
+from zoo.common.json_text import JsonError
+
 MAX_BYTES = 4 * 2**20  # 21,843 class names are about one MiB
-MAX_INTEGER = 2**53  # larger ones are not exact in every JSON reader
 
 
 class ManifestError(ValueError):
@@ -28,10 +28,13 @@ def read_bounded(path: Path) -> bytes:
     Raises:
       ManifestError: `path` is no regular file.
     """
-    if path.is_symlink() or not path.is_file():
-        raise ManifestError(f"{path} is not a regular file; give the folder of a published weight")
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
+    try:
+        return files.read_bounded(path, MAX_BYTES)
+    except OSError as error:
+        raise ManifestError(
+            f"{path} is not a regular file one may read ({error.strerror}); give the folder of a "
+            "published weight"
+        ) from None
 
 
 def parse_object(raw: bytes, where: str | Path) -> dict[str, Any]:
@@ -41,19 +44,10 @@ def parse_object(raw: bytes, where: str | Path) -> dict[str, Any]:
       ManifestError: over `MAX_BYTES`, not UTF-8 JSON, nested too deep, a key given twice, NaN or
         an infinity, or not an object.
     """
-    if len(raw) > MAX_BYTES:
-        raise ManifestError(f"{where} is larger than {MAX_BYTES} bytes; it is no manifest")
     try:
-        values = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant
-        )
-        problem = _number_problem(values)
-    except RecursionError:
-        raise ManifestError(f"{where}: nested too deep; fetch it again") from None
-    except ValueError as error:
-        raise ManifestError(f"{where}: not valid JSON ({error}); fetch it again") from None
-    if problem:
-        raise ManifestError(f"{where}: {problem}; fetch it again")
+        values = json_text.parse_json(raw, MAX_BYTES)
+    except JsonError as error:
+        raise ManifestError(f"{where}: {error}; fetch it again") from None
     if not isinstance(values, dict):
         raise ManifestError(f"{where} holds a JSON {type(values).__name__}, not an object")
     return values
@@ -69,25 +63,3 @@ def check_version(values: dict[str, Any], known: int, path: str | Path) -> None:
             f"{path}: format_version {version} is newer than the {known} this program reads; "
             "upgrade flax-vanilla-zoo"
         )
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a key is given twice")
-    return values
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not a JSON number")
-
-
-def _number_problem(value: Any) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "a number is too large"
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        return "an integer is too large"
-    if not isinstance(value, dict | list):
-        return ""
-    children = value.values() if isinstance(value, dict) else value
-    return next(filter(None, map(_number_problem, children)), "")

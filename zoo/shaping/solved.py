@@ -8,14 +8,24 @@ import os
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from zoo.common import files
+from zoo.common.files import read_bounded
+from zoo.common.json_text import as_form, parse_json
 from zoo.shaping.activation import ShapedActivation
 from zoo.shaping.graph import KernelGraph
 from zoo.shaping.methods import DKS, EOC, TAT
 from zoo.transfer import cache_home
 
 OPT_OUT_VARIABLE = "ZOO_SOLVED_CACHE"
+_MAX_BYTES = 1 << 16
 _SOLVER = 1  # raised whenever a solver finds other constants than before
+
+
+class _Record(Struct):
+    activation: dict[str, Any]
+    sha256: str
 
 
 def solve_once(method: DKS | TAT | EOC, graph: KernelGraph) -> ShapedActivation:
@@ -49,10 +59,10 @@ def _digest(value: Any) -> str:
 
 def _read(path: Path) -> ShapedActivation | None:
     try:
-        record = json.loads(path.read_bytes())
-        fields = record["activation"]
-        return ShapedActivation(**fields) if record["sha256"] == _digest(fields) else None
-    except (OSError, ValueError, TypeError, KeyError):
+        record = as_form(parse_json(read_bounded(path, _MAX_BYTES), _MAX_BYTES), _Record)
+        fields = record.activation
+        return ShapedActivation(**fields) if record.sha256 == _digest(fields) else None
+    except (OSError, ValueError, TypeError):  # also a field that no activation has
         return None
 
 

@@ -1,6 +1,7 @@
 """JSON values to frozen dataclasses, with every mistake in one error."""
 
 import dataclasses
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -80,7 +81,7 @@ def _value(hint: Any, value: Any, path: str, mistakes: list[str]) -> Any:
         return value
     if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
         return _tuple(typing.get_args(hint), value, path, mistakes)
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     expected = typing.get_origin(hint) or hint
     if type(value) is not expected:

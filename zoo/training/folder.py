@@ -6,6 +6,7 @@ object per line, of training or of an evaluation.
 
 import datetime
 import json
+import operator
 import os
 import platform
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import msgspec
 
 from zoo.checkpoint import RunCheckpoints
 from zoo.common import files
@@ -163,12 +165,25 @@ def environment() -> dict[str, Any]:
 
 
 def read_metrics(run_dir: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`; an unfinished last line is left out."""
+    """The lines of a run's `metrics.jsonl`; an unfinished last line is left out.
+
+    Raises:
+      ResumeError: a finished line is no JSON object of a step.
+    """
     path = Path(run_dir) / METRICS
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    lines: list[dict[str, Any]] = []
+    try:
+        for text in path.read_bytes().split(b"\n")[:-1]:
+            line = msgspec.json.decode(text, type=dict[str, Any])
+            operator.index(line["step"])
+            lines.append(line)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ResumeError(
+            f"line {len(lines) + 1} of {path} is damaged ({error}); restore the file or remove it"
+        ) from None
+    return lines
 
 
 def truncate_metrics(run_dir: Path, step: int) -> None:

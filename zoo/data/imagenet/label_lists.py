@@ -38,7 +38,7 @@ def own_labels(folders: Sequence[Path]) -> tuple[Path, dict[int, int]] | None:
         return None
     try:
         labels = _kaggle_labels(path) if path.name == KAGGLE_LIST else _line_labels(path)
-    except (OSError, UnicodeDecodeError, KeyError) as error:
+    except (OSError, ValueError, KeyError, csv.Error) as error:
         raise ValueError(
             f"{path} is not a list of labels ({error}); remove it and the bundled list is used"
         ) from error
@@ -119,7 +119,10 @@ def _line_labels(path: Path) -> dict[int, int]:
 def _kaggle_labels(path: Path) -> dict[int, int]:
     known = label_of_wnid()
     with path.open(newline="") as file:
-        rows = [(row["ImageId"], row["PredictionString"].split()) for row in csv.DictReader(file)]
+        rows = [
+            (row["ImageId"], (row["PredictionString"] or "").split())
+            for row in csv.DictReader(file)
+        ]
     labels = {}
     for image, words in rows:
         number = val_number(f"{image}.JPEG")

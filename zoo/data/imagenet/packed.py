@@ -7,13 +7,18 @@ Owns the form and reading it; `zoo.data.imagenet.packing` writes it.
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from zoo.common import files
+from zoo.common.files import read_bounded
+from zoo.common.json_text import Count, JsonError, Sha256, as_entries, as_form, parse_json
+from zoo.data.imagenet.labels import wnids
 from zoo.data.imagenet.layout import Listing
 from zoo.data.records import MissingSplitError
 
@@ -22,16 +27,19 @@ FORMAT = "zoo-packed-images-1"
 
 _READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # random access, nothing ahead
 _READ_BUFFER_BYTES = 1 << 16
+_MANIFEST_MAX_BYTES = 16 << 20
+_LINE_MAX_BYTES = 300  # a label, and a name as long as file systems have
+_ROW = re.compile("([0-9]{1,4})\t(.*)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """One file of records: its name, how many it holds, size and content."""
 
-    file: str
-    examples: int
-    bytes: int
-    sha256: str
+    file: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9._-]*\Z", max_length=200)]
+    examples: Annotated[int, Meta(ge=1, le=2**31)]
+    bytes: Count
+    sha256: Sha256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +49,20 @@ class PackedSplit:
     `comparable` is that of `Listing`.
     """
 
-    examples: int
-    listing_sha256: str
+    examples: Count
+    listing_sha256: Sha256
     comparable: bool
     shards: tuple[Shard, ...]
+
+    def __post_init__(self) -> None:
+        held = sum(shard.examples for shard in self.shards)
+        if held != self.examples:
+            raise ValueError(f"has {self.examples} examples, but its shards hold {held}")
+
+
+class _Manifest(Struct):
+    format: str
+    splits: dict[str, Any] = {}
 
 
 def array_record() -> Any:
@@ -81,21 +99,17 @@ def read_manifest(root: Path) -> dict[str, PackedSplit]:
     """
     path = root / MANIFEST
     try:
-        values = json.loads(path.read_text())
-        if values["format"] != FORMAT:
-            raise ValueError(f"its format is {values['format']!r}, known is {FORMAT!r}")
-        return {
-            name: PackedSplit(
-                split["examples"],
-                split["listing_sha256"],
-                split["comparable"],
-                tuple(Shard(**shard) for shard in split["shards"]),
-            )
-            for name, split in values["splits"].items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        values = parse_json(
+            read_bounded(path, _MANIFEST_MAX_BYTES, follow=True), _MANIFEST_MAX_BYTES
+        )
+        packed = as_form(values, _Manifest)
+        if packed.format != FORMAT:
+            raise JsonError(f"its format is {packed.format!r}, known is {FORMAT!r}")
+        return as_entries(packed.splits, PackedSplit)
+    except (OSError, JsonError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(
-            f"{path} is not a readable manifest ({error}); prepare the data again"
+            f"{path} is not a readable manifest ({reason}); prepare the data again"
         ) from error
 
 
@@ -150,15 +164,20 @@ def read_listing(root: Path, split: str, packed: PackedSplit) -> tuple[list[str]
     """
     path = root / listing_file(split)
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, packed.examples * _LINE_MAX_BYTES, follow=True)
     except OSError as error:
         raise ValueError(
             f"{path} cannot be read ({error.strerror}); copy the folder again"
         ) from error
     if hashlib.sha256(data).hexdigest() != packed.listing_sha256:
         raise ValueError(f"{path} is not the list that was packed; copy the folder again")
-    rows = [line.split("\t", 1) for line in data.decode(errors="surrogateescape").splitlines()]
-    return [name for _, name in rows], np.asarray([int(label) for label, _ in rows], np.int32)
+    rows = [_ROW.fullmatch(row) for row in data.decode(errors="surrogateescape").split("\n")[:-1]]
+    labels = [int(row[1]) for row in rows if row is not None]
+    if len(labels) != packed.examples or any(label >= len(wnids()) for label in labels):
+        raise ValueError(
+            f"{path} is no list of {packed.examples} labels and names; prepare the data again"
+        )
+    return [row[2] for row in rows if row is not None], np.asarray(labels, np.int32)
 
 
 class PackedRecords:

@@ -155,7 +155,7 @@ def _open_target(source: Path, target: Path, plan: dict[str, Any]) -> None:
         raise ValueError(f"{target} holds the images; give another folder to write to")
     path = target / RECEIPTS / "plan.json"
     text = json.dumps(plan, indent=1)
-    if path.is_file() and path.read_text() != text:
+    if path.is_file() and path.read_bytes() != text.encode():
         raise ValueError(
             f"{target} holds the beginning of another preparation (other images, splits or shard "
             "size); give another folder, or remove it"

@@ -7,11 +7,14 @@ import threading
 from pathlib import Path
 
 from zoo.common import files
+from zoo.common.files import read_bounded
+from zoo.common.json_text import JsonError, as_form, parse_json
 from zoo.data.decode import BadImageError, check_image
 from zoo.data.imagenet.packed import Shard, array_record
 from zoo.data.imagenet.source import ImageNetSource
 
 RECEIPTS = ".zoo-prepare"
+_RECEIPT_BYTES = 4096
 
 _WRITE_OPTIONS = "group_size:1,uncompressed"  # random access to single, already compressed images
 
@@ -34,10 +37,9 @@ def finish_shard(
       OSError: if what was written cannot be read back.
     """
     receipt = path.parent / RECEIPTS / f"{path.name}.json"
-    if receipt.is_file() and path.is_file():
-        shard = Shard(**json.loads(receipt.read_text()))
-        if files.file_digest(path) == {"bytes": shard.bytes, "sha256": shard.sha256}:
-            return shard, True
+    shard = _read_receipt(receipt)
+    if shard is not None and _is_there(path, shard, len(chosen)):
+        return shard, True
     partial = path.parent / RECEIPTS / f"{path.name}.partial"
     digests = _write_records(partial, source, chosen, stop)
     _check_records(partial, digests)
@@ -46,6 +48,20 @@ def finish_shard(
     partial.replace(path)
     files.write(receipt, json.dumps(dataclasses.asdict(shard)))
     return shard, False
+
+
+def _read_receipt(path: Path) -> Shard | None:
+    """What a receipt says; a damaged one is none, for the shard can be made again."""
+    try:
+        return as_form(parse_json(read_bounded(path, _RECEIPT_BYTES), _RECEIPT_BYTES), Shard)
+    except (OSError, JsonError):
+        return None
+
+
+def _is_there(path: Path, shard: Shard, examples: int) -> bool:
+    if (shard.file, shard.examples) != (path.name, examples) or not path.is_file():
+        return False
+    return files.file_digest(path) == {"bytes": shard.bytes, "sha256": shard.sha256}
 
 
 def _write_records(

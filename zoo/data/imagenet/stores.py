@@ -5,12 +5,13 @@ opened where they are used.
 """
 
 import os
-import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+
+from zoo.data.tar import DamagedTarError, members
 
 
 class Store(Protocol):
@@ -100,21 +101,20 @@ def list_tar(path: Path, base: int = 0, size: int | None = None) -> list[tuple[s
     Raises:
       ValueError: if the archive is damaged or ends early, naming it.
     """
-    end = path.stat().st_size if size is None else base + size
     found = []
     try:
+        end = path.stat().st_size if size is None else base + size
         with path.open("rb") as file:
-            file.seek(base)
-            with tarfile.open(fileobj=file, mode="r:") as tar:
-                for member in tar:
-                    if member.offset >= end:
-                        break  # an inner archive without an end mark runs into what follows it
-                    if member.isreg():
-                        found.append((member.name, member.offset_data, member.size))
-    except (tarfile.TarError, OSError, EOFError) as error:
+            for member in members(file, base):
+                if member.offset >= end:
+                    break  # an inner archive without an end mark runs into what follows it
+                if member.isreg():
+                    found.append((member.name, member.offset_data, member.size))
+            length = file.seek(0, os.SEEK_END)
+    except (OSError, DamagedTarError) as error:
         raise ValueError(f"{path} is damaged ({error}); get the archive again") from error
-    cut = [name for name, offset, length in found if offset + length > end]
-    if cut or end > path.stat().st_size:
+    cut = [name for name, offset, size in found if offset + size > end]
+    if cut or end > length:
         raise ValueError(
             f"{path} ends early, inside {(cut or [path.name])[0]}; get the archive again"
         )
