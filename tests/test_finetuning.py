@@ -17,12 +17,15 @@ from zoo.cli import main
 from zoo.data import open_source, subset
 from zoo.evaluation import evaluate, predict
 from zoo.finetuning import finetune, linear_probe
+from zoo.finetuning.origin import OtherRunError
 from zoo.finetuning.plan import Splits, splits_of, trainable_pattern
 from zoo.models import create_model, split
 from zoo.pretrained import load_pretrained
 from zoo.training import read_metrics
 
 CLASSES = ("7", "3", "8")
+PLAN = {"train": "last:2", "steps": 20, "batch_size": 16, "learning_rate": 0.01}
+PROBE = {"train": "head", "steps": None, "learning_rate": None}
 
 
 class _Tables(HTMLParser):
@@ -70,8 +73,8 @@ def photos(tmp_path_factory):
 
 
 def _tune(photos, workdir, **changes):
-    arguments = {"train": "last:2", "steps": 20, "batch_size": 16, "learning_rate": 0.01, **changes}
-    return finetune(tiny_model(), f"folder:{photos}", workdir=workdir, progress=False, **arguments)
+    plan = {**PLAN, **changes}
+    return finetune(tiny_model(), f"folder:{photos}", workdir=workdir, progress=False, **plan)
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +82,16 @@ def tuned(photos, tmp_path_factory):
     return _tune(photos, tmp_path_factory.mktemp("runs") / "last")
 
 
-def test_only_the_named_layers_are_trained(photos, tuned, tmp_path):
-    head = _tune(photos, tmp_path / "head", train="head", steps=None, learning_rate=None)
-    before, probed = split(tiny_model())[1], split(head.model)[1]
-    changed = {name for name in before if not np.array_equal(before[name], probed[name])}
-    assert changed == {"head.bias", "head.kernel"} == set(head.new)
-    assert (head.step, head.steps_made) == (0, 0)
+@pytest.fixture(scope="module")
+def probed(photos, tmp_path_factory):
+    return _tune(photos, tmp_path_factory.mktemp("runs") / "head", **PROBE)
+
+
+def test_only_the_named_layers_are_trained(tuned, probed):
+    before, solved = split(tiny_model())[1], split(probed.model)[1]
+    changed = {name for name in before if not np.array_equal(before[name], solved[name])}
+    assert changed == {"head.bias", "head.kernel"} == set(probed.new)
+    assert (probed.step, probed.steps_made) == (0, 0)
     after = split(load_pretrained(tuned.workdir, step=tuned.steps_made))[1]
     moved = {
         name.rpartition(".")[0] for name in before if not np.array_equal(before[name], after[name])
@@ -124,6 +131,60 @@ def test_an_interrupted_run_ends_as_one_that_was_not(photos, tuned, tmp_path, mo
     assert (finished.step, finished.metrics) == (again.step, again.metrics)
 
 
+STALE = {
+    "other data": ({"data": "other"}, r"data: \d+ examples of folder:"),
+    "another weight": ({"seed": 1}, r"weight: vanilla_resnet18_he_relu \(sha256 \w+\) -> "),
+    "another plan": ({"train": "last:1"}, "trainable: "),
+}
+
+
+@pytest.mark.parametrize("run", ["probed", "tuned"])
+@pytest.mark.parametrize(("change", "match"), STALE.values(), ids=STALE)
+def test_a_run_answers_for_nothing_but_what_it_began_from(
+    photos, tmp_path, request, run, change, match
+):
+    workdir = request.getfixturevalue(run).workdir
+    written = (workdir / "report.html").read_bytes()
+    data, plan = photos, {**PLAN, **(PROBE if run == "probed" else {})}
+    if "data" in change:
+        data = shutil.copytree(photos, tmp_path / photos.name)
+        one = data / "train" / CLASSES[0] / "00.png"
+        one.write_bytes((data / "test" / CLASSES[0] / "00.png").read_bytes())
+    if "train" in change:
+        plan = {**PLAN, "train": "last:1"}
+    model = tiny_model(seed=change.get("seed", 0))
+    with pytest.raises(OtherRunError, match=match):
+        finetune(model, f"folder:{data}", workdir=workdir, progress=False, **plan)
+    assert (workdir / "report.html").read_bytes() == written
+
+
+def test_the_same_asked_again_gives_the_same(photos, probed):
+    again = _tune(photos, probed.workdir, **PROBE)
+    assert (again.metrics, again.warnings) == (probed.metrics, probed.warnings)
+
+
+def test_equal_names_and_sizes_do_not_make_equal_data(photos, tmp_path):
+    root = tmp_path / "photos"
+    for path in photos.rglob("*.png"):
+        copy = root / path.relative_to(photos).with_suffix(".bmp")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(copy)
+    _tune(root, tmp_path / "run", **PROBE)
+    one = next((root / "train").rglob("*.bmp"))
+    size = one.stat().st_size
+    Image.fromarray(255 - np.asarray(Image.open(one))).save(one)
+    assert one.stat().st_size == size
+    with pytest.raises(OtherRunError, match="another fine-tuning, whose result this is not"):
+        _tune(root, tmp_path / "run", **PROBE)
+
+
+def test_a_run_of_something_else_is_not_taken_over(photos, tmp_path):
+    result = _tune(photos, tmp_path / "run", **PROBE)
+    (result.workdir / "finetuning.json").unlink()
+    with pytest.raises(OtherRunError, match="does not say which weight and data it began from"):
+        _tune(photos, tmp_path / "run", **PROBE)
+
+
 def test_report_eval_and_predict_count_the_same(capsys, photos, tuned):
     files = sorted((photos / "test").glob("*/*.png"))
     answers = predict(tuned.model, files)
@@ -157,7 +218,7 @@ def test_what_is_odd_about_the_data_is_on_the_report(photos, tmp_path):
     root = shutil.copytree(photos, tmp_path / "photos")
     name = CLASSES[0]
     shutil.copy(root / "train" / name / "00.png", root / "test" / name / "99.png")
-    result = _tune(root, tmp_path / "run", train="head", steps=None, learning_rate=None)
+    result = _tune(root, tmp_path / "run", **PROBE)
     (warning,) = (text for text in result.warnings if "1 images are in two splits" in text)
     assert html.escape(warning) in (result.workdir / "report.html").read_text()
     assert warning in json.loads((result.workdir / "result.json").read_text())["warnings"]

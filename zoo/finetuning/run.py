@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from zoo.checkpoint import list_steps, read_record
+from zoo.checkpoint import read_record
 from zoo.data.checking import check_folder
 from zoo.evaluation import evaluate, evaluate_params, split_bare
+from zoo.finetuning.origin import Origin, begun_alike, has_begun
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
 from zoo.finetuning.probe import embed, linear_probe
 from zoo.finetuning.report import evaluation_command, write_report
@@ -22,7 +23,6 @@ from zoo.training.stopping import score
 
 _log = logging.getLogger("zoo.finetuning")
 RESULT, REPORT = "result.json", "report.html"
-_WARNINGS = "warnings.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +110,7 @@ def finetune(
     Raises:
       ValueError: for an unknown `train`, or a network that a training configuration cannot name.
       ConfigError: with every mistake in the other arguments.
+      OtherRunError: if `workdir` holds the run of another weight, other data or another plan.
     """
     start = model if isinstance(model, Network) else load_pretrained(model)
     if start.preprocess is None:
@@ -121,15 +122,20 @@ def finetune(
     if config.steps:
         validate(config)
     workdir = Path(workdir).expanduser().absolute()
-    if not (workdir / "checkpoints").is_dir() or not list_steps(workdir):
-        warnings = _require_sound(data, start)
+    splits = splits_of(data)
+    sources = {name: open_split(config, name, None) for name in dataclasses.astuple(splits)}
+    warnings = () if has_begun(workdir) else _require_sound(data, start)
+    origin = Origin.of(start, sources, config, {"warnings": warnings})
+    if has_begun(workdir):
+        origin = begun_alike(workdir, origin)
+    else:
         workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / _WARNINGS).write_text(json.dumps(warnings), encoding="utf-8")
+        origin.save(workdir)
         _solve_head(start, config, workdir)
     made = 0
     if config.steps:
         made = fit(config, workdir, activation=start.activation, progress=progress).step
-    return _finish(start, config, workdir, made)
+    return _finish(start, config, workdir, made, origin)
 
 
 def _require_sound(data: str, model: Network) -> tuple[str, ...]:
@@ -171,7 +177,9 @@ def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
     (workdir / METRICS).write_text(line + "\n", encoding="utf-8")
 
 
-def _finish(start: Network, config: TrainConfig, workdir: Path, made: int) -> FinetuneResult:
+def _finish(
+    start: Network, config: TrainConfig, workdir: Path, made: int, origin: Origin
+) -> FinetuneResult:
     best = load_pretrained(workdir)
     record = read_record(workdir, "best")
     splits = splits_of(config.data.name)
@@ -193,7 +201,7 @@ def _finish(start: Network, config: TrainConfig, workdir: Path, made: int) -> Fi
         ),
         kept=tuple(name for name in params if name not in new),
         new=new,
-        warnings=tuple(json.loads((workdir / _WARNINGS).read_text(encoding="utf-8"))),
+        warnings=tuple(origin.found["warnings"]),
     )
     text = json.dumps({**result.to_json(), "evaluation": measured.to_json()}, indent=1)
     (workdir / RESULT).write_text(text + "\n", encoding="utf-8")
