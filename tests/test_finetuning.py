@@ -208,6 +208,30 @@ def test_report_eval_and_predict_count_the_same(capsys, photos, tuned):
     assert stored["evaluation"]["correct1"] == right
 
 
+def test_every_number_names_the_split_it_was_measured_on(capsys, photos, tuned):
+    assert main(["info", str(tuned.workdir)]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "top-1" in line]
+    name, n = f"folder:{photos.name}", {"test": 60, "holdout": 24}
+    assert [line.split(" top-1")[0] for line in lines] == [
+        f"{name} test", f"{name} holdout, which chose the step"
+    ]  # fmt: skip
+    for line, (split_name, count), top1 in zip(
+        lines, n.items(), (tuned.metrics["top1"], tuned.validation["top1"]), strict=True
+    ):
+        assert line.endswith(f"top-1 {100 * top1:.2f} % (n = {count})"), split_name
+    assert {line["split"] for line in read_metrics(tuned.workdir) if "eval" in line} == {"holdout"}
+
+
+def test_what_training_prints_names_the_split(capsys, photos, tmp_path):
+    plan = {**PLAN, "train": "last:1", "steps": 2}
+    result = finetune(tiny_model(), f"folder:{photos}", workdir=tmp_path / "run", **plan)
+    printed = [line for line in capsys.readouterr().err.splitlines() if "examples" in line]
+    assert printed and all("holdout top1" in line and "24 examples" in line for line in printed)
+    assert main(result.commands[0].split()[1:]) == 0
+    right = round(result.metrics["top1"] * 60)
+    assert f"{right} right of all 60 examples of folder:" in capsys.readouterr().out
+
+
 def test_the_report_needs_no_network(tuned):
     page = (tuned.workdir / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]{5})|url\(|@import|<script', page)

@@ -76,7 +76,7 @@ def _evaluate_one(command: commands.Eval, source: Any) -> Output:
         f"top-5 {100 * result.top5:.3f} %   loss {result.loss:.5f}",
         f"{real}95 % interval of top-1 {100 * low:.3f} to {100 * high:.3f} %   "
         f"calibration error {result.calibration_error:.4f}",
-        f"{result.correct1} of {result.n} examples of {result.data} {result.split}, each once",
+        f"{result.correct1} right of all {result.n} examples of {result.data} {result.split}",
         f"{result.device}, precision {result.precision}, {fields(result.preprocess)}",
     ]
     return Output(value, lines)
@@ -144,6 +144,7 @@ def predict(command: commands.Predict) -> Output:
 def train(command: Any) -> Output:
     """Training from a configuration."""
     from zoo.training import fit, parse_duration
+    from zoo.training.examples import evaluation_command
 
     result = fit(
         command.settings,
@@ -153,8 +154,11 @@ def train(command: Any) -> Output:
         allow_config_change=command.allow_config_change,
         allow_data_change=command.allow_data_change,
     )
+    config = command.settings
     value = {"workdir": str(result.run_dir), "step": result.step, "metrics": result.metrics}
-    return Output(value, [_trained_line(value), f"evaluate: zoo eval {result.run_dir} --data ..."])
+    line = _trained_line(value, f"{config.data.name} {config.eval.split}")
+    again = evaluation_command(result.run_dir, config, config.eval.split)
+    return Output(value, [line, f"evaluate: {again}"])
 
 
 def finetune(command: commands.Finetune) -> Output:
@@ -177,7 +181,9 @@ def finetune(command: commands.Finetune) -> Output:
         seed=command.seed,
     )
     value = result.to_json()
-    return Output(value, [_trained_line(value), *value["commands"], f"report: {value['report']}"])
+    measured = f"{command.data} {value['splits']['measure']}"
+    lines = [_trained_line(value, measured), *value["commands"], f"report: {value['report']}"]
+    return Output(value, lines)
 
 
 def env(command: commands.Env) -> Output:
@@ -210,6 +216,6 @@ def _step(text: str | None) -> Any:
     return int(text)
 
 
-def _trained_line(value: dict[str, Any]) -> str:
-    measured = accuracies({"": value["metrics"]}).strip() or "not evaluated"
+def _trained_line(value: dict[str, Any], name: str) -> str:
+    measured = accuracies({name: value["metrics"]}) or "not evaluated"
     return f"step {value['step']} in {value['workdir']}: {measured}"

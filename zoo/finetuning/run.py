@@ -13,16 +13,17 @@ from zoo.evaluation import evaluate, evaluate_params, split_bare
 from zoo.finetuning.origin import Origin, begun_alike, has_begun
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
 from zoo.finetuning.probe import embed, linear_probe
-from zoo.finetuning.report import evaluation_command, write_report
+from zoo.finetuning.report import write_report
 from zoo.models import Network, Params, split
 from zoo.pretrained import load_pretrained
+from zoo.pretrained.runs import RESULT
 from zoo.training import TrainConfig, fit, prepare, validate
-from zoo.training.examples import open_split
+from zoo.training.examples import evaluation_command, open_split
 from zoo.training.folder import METRICS, open_checkpoints
 from zoo.training.stopping import score
 
 _log = logging.getLogger("zoo.finetuning")
-RESULT, REPORT = "result.json", "report.html"
+REPORT = "report.html"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
     record = {**run.record, "scores": scores, "probe": list(probe.top1)}
     with open_checkpoints(workdir, config) as checkpoints:
         checkpoints.save(0, state, metrics=metrics, record=record)
-    line = json.dumps({"step": 0, "eval": metrics})
+    line = json.dumps({"step": 0, "split": config.eval.split, "eval": metrics})
     (workdir / METRICS).write_text(line + "\n", encoding="utf-8")
 
 

@@ -1,5 +1,8 @@
 """The examples of a run, from its configuration alone: the split, and the order of its batches."""
 
+import shlex
+from pathlib import Path
+
 from jax.sharding import Mesh
 
 from zoo.data import Source, TrainPipeline, limit, open_source, subset
@@ -31,3 +34,13 @@ def make_pipeline(config: TrainConfig, source: Source, mesh: Mesh) -> TrainPipel
         bad_examples=config.data.bad_examples,
         decoder=config.data.decoder,
     )
+
+
+def evaluation_command(workdir: Path, config: TrainConfig, split_name: str) -> str:
+    """The command that measures the run on a split of its data again."""
+    words = ["zoo", "eval", str(workdir), "--data", config.data.name, "--split", split_name]
+    if config.data.data_dir is not None:
+        words += ["--data-dir", config.data.data_dir]
+    if config.data.classes:
+        words += ["--classes", *config.data.classes]
+    return shlex.join(words)

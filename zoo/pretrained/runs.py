@@ -1,0 +1,45 @@
+"""What a training run says about itself beside its weights: what was measured, and on which split.
+
+Owns the reading of `result.json`, which fine-tuning leaves in its run directory.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from zoo.checkpoint import read_record
+from zoo.checkpoint.reading import Restored
+from zoo.pretrained.strict_json import read_object
+
+RESULT = "result.json"
+
+
+def run_metrics(run: str | Path, restored: Restored | None = None) -> dict[str, dict[str, Any]]:
+    """Measurements of one step of a run by data set and split, the most honest first.
+
+    What was measured after training comes first. What was measured while training, on images that
+    may have chosen the step, follows under the name of its split.
+
+    Args:
+      run: the run directory.
+      restored: record of the step; None takes the newest.
+    """
+    restored = read_record(run) if restored is None else restored
+    result = _result_of(Path(run), restored.step)
+    found: dict[str, dict[str, Any]] = {}
+    if "evaluation" in result:
+        measured = result["evaluation"]
+        found[f"{measured['data']} {measured['split']}"] = measured
+    if restored.metrics:
+        config = restored.record.get("config", {})
+        split = config.get("eval", {}).get("split", "test")
+        name = f"{restored.record['data']['source']} {split}"
+        chose = config.get("checkpoint", {}).get("served") == "best"
+        found.setdefault(name + (", which chose the step" if chose else ""), restored.metrics)
+    return found
+
+
+def _result_of(run: Path, step: int) -> dict[str, Any]:
+    """`result.json` if it is about this step, else nothing."""
+    path = run / RESULT
+    result = read_object(path) if path.is_file() else {}
+    return result if result.get("step") == step else {}
