@@ -113,6 +113,7 @@ def _check_folder(path: str, smallest_side: int) -> Output:
         f"{split}: {sum(classes.values()):,} images of {len(classes)} classes"
         for split, classes in found.images.items()
     ]
+    lines += [f"note: {note}" for note in found.notes]
     lines += [f"warning: {warning}" for warning in found.warnings]
     lines += [f"PROBLEM: {error}" for error in found.errors]
     return Output(found.to_json(), lines, _FOUND_PROBLEMS if found.errors else 0)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zoo.data.decode import BadImageError, decode_image
+from zoo.data.decode import BadImageError, decode_image, is_turned, read_image
 from zoo.data.image_folder import list_splits
 
 SMALLEST_SIDE = 32
@@ -30,12 +30,14 @@ class FolderCheck:
       images: split -> class -> number of images.
       errors: what stops a training or makes its numbers wrong, one sentence each.
       warnings: what is worth knowing before.
+      notes: what is counted and well.
     """
 
     folder: str
     images: dict[str, dict[str, int]]
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """All findings as JSON values, with `ok`: whether there are no errors."""
@@ -49,6 +51,7 @@ class _Image(NamedTuple):
     problem: str = ""
     digest: str = ""
     side: int = 0
+    turned: bool = False
 
 
 def check_folder(
@@ -92,17 +95,19 @@ def check_folder(
         images,
         (*_class_errors(images), *_unreadable(looked)),
         (*_duplicates(looked), *_imbalance(images), *_small(looked, smallest_side)),
+        tuple(_turned(looked)),
     )
 
 
 def _look(image: _Image) -> _Image:
     try:
-        pixels = decode_image(image.path)
+        data = read_image(image.path)
+        pixels = decode_image(data, name=str(image.path), upright=True)
     except BadImageError as error:
         return image._replace(problem=str(error))
-    shape = str(pixels.shape).encode()
-    digest = hashlib.sha256(shape + pixels.tobytes()).hexdigest()
-    return image._replace(digest=digest, side=min(pixels.shape[:2]))
+    digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    side = min(pixels.shape[:2])
+    return image._replace(digest=digest, side=side, turned=is_turned(data))
 
 
 def _class_errors(images: dict[str, dict[str, int]]) -> list[str]:
@@ -172,6 +177,16 @@ def _small(images: list[_Image], smallest: int) -> list[str]:
     return [
         f"{len(small)} images have a side below {smallest} pixels, the reduction of the network, "
         f"and are enlarged: {_some(small)}"
+    ]
+
+
+def _turned(images: list[_Image]) -> list[str]:
+    turned = [str(image.path) for image in images if image.turned]
+    if not turned:
+        return []
+    return [
+        f"{len(turned)} of {len(images)} images are stored turned or mirrored; they are shown to "
+        f"the network upright, as their EXIF says: {_some(turned)}"
     ]
 
 

@@ -4,8 +4,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-from zoo.data.image_folder import ImageFolder
-from zoo.data.records import Source, SourceView, encoded_record
+from zoo.data.records import Source, encoded_record, origin_of
 
 _THREADS = min(16, os.cpu_count() or 1)
 
@@ -19,17 +18,13 @@ def content_digest(source: Source) -> str:
     Raises:
       BadImageError: if a file cannot be read.
     """
-    if not isinstance(_origin(source), ImageFolder):
+    if not getattr(origin_of(source), "own", False):
         return source.fingerprint
     digest = hashlib.sha256("\0".join(source.classes).encode(errors="surrogateescape"))
     with ThreadPoolExecutor(_THREADS) as pool:
         for example in pool.map(lambda index: _example_digest(source, index), range(len(source))):
             digest.update(example)
     return digest.hexdigest()
-
-
-def _origin(source: Source) -> Source:
-    return _origin(source.source) if isinstance(source, SourceView) else source
 
 
 def _example_digest(source: Source, index: int) -> bytes:

@@ -36,10 +36,13 @@ class ImageFolder:
       paths: the image files, sorted within each class.
       labels: [n] int32.
       ignored: files passed over because of their ending.
+      own: true; these are the user's own pictures, which are shown upright.
 
     Raises:
       ValueError: on no or one class, a class without images, or images beside the class folders.
     """
+
+    own = True
 
     def __init__(self, folder: Path, name: str, split: str) -> None:
         self.name, self.split, self.folder = name, split, folder
@@ -67,7 +70,7 @@ class ImageFolder:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Record:
-        return Record(decode_image(self.paths[index]), int(self.labels[index]))
+        return Record(decode_image(self.paths[index], upright=True), int(self.labels[index]))
 
     def encoded(self, index: int) -> bytes:
         """Bytes of an image file.

@@ -7,6 +7,7 @@ import difflib
 
 from zoo.data.cifar import CIFAR10, CIFAR100, open_cifar
 from zoo.data.digits import open_digits
+from zoo.data.holdout import holdout, remainder
 from zoo.data.image_folder import open_image_folder
 from zoo.data.imagenet.source import open_imagenet
 from zoo.data.imagenet.variants import VARIANTS, open_variant
@@ -14,9 +15,7 @@ from zoo.data.records import (
     ArraySource,
     Record,
     Source,
-    holdout,
     limit,
-    remainder,
     source_labels,
     subset,
 )
@@ -48,7 +47,7 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
         "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" (class folders of images)
         or "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
       split: "train", "val" or "test"; the last two name the same split where only one exists.
-        "holdout" and "remainder" are two parts of train, see `zoo.data.records.holdout`.
+        "holdout" and "remainder" are two parts of train, see `zoo.data.holdout`.
       data_dir: where the files of all but digits and folders are; each has a default.
 
     Raises:

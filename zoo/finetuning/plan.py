@@ -46,7 +46,7 @@ def splits_of(data: str) -> Splits:
     """The splits of a data set, such that what is measured on `test` chose nothing.
 
     A folder with val/ chooses by it, and measures on test/ or, without one, on val/ too. All other
-    data sets give up a part of train (`zoo.data.records.holdout`) to choose by.
+    data sets give up a part of train (`zoo.data.holdout`) to choose by.
     """
     kind, _, path = data.partition(":")
     root = Path(path).expanduser()
