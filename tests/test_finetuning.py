@@ -14,10 +14,12 @@ from tests.weights import ID, tiny_model
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
 from zoo.cli import main
-from zoo.data import open_source, subset
+from zoo.data import Preprocessing, open_source, subset
+from zoo.data.records import ArraySource
 from zoo.evaluation import evaluate, predict
 from zoo.finetuning import finetune, linear_probe
 from zoo.finetuning.origin import OtherRunError
+from zoo.finetuning.pictures import look_at, size_warning
 from zoo.finetuning.plan import Splits, splits_of, trainable_pattern
 from zoo.models import create_model, split
 from zoo.pretrained import load_pretrained
@@ -246,6 +248,84 @@ def test_what_is_odd_about_the_data_is_on_the_report(photos, tmp_path):
     (warning,) = (text for text in result.warnings if "1 images are in two splits" in text)
     assert html.escape(warning) in (result.workdir / "report.html").read_text()
     assert warning in json.loads((result.workdir / "result.json").read_text())["warnings"]
+
+
+def _plain(photos, root):
+    """All training pictures in class folders, without splits, with a class of one picture."""
+    shutil.copytree(photos / "train", root)
+    (root / "lonely").mkdir()
+    shutil.copy(photos / "test" / CLASSES[0] / "00.png", root / "lonely")
+    return root
+
+
+def test_plain_class_folders_are_tuned_on_and_measured_by_a_part_held_out(
+    photos, tmp_path, caplog, capsys
+):
+    root = _plain(photos, tmp_path / "plain")
+    result = _tune(root, tmp_path / "run", **PROBE)
+    assert (result.splits, result.metrics["n"]) == (Splits("remainder", "holdout", "holdout"), 24)
+    assert "lonely" in result.model.classes
+    assert "there are no test images: 24 of 121 are not trained on (holdout), choose" in caplog.text
+    assert "all: a single image of lonely; it is trained on, and none is left" in caplog.text
+    arguments = ["eval", str(result.workdir), "--data", f"folder:{root}"]
+    assert main([*arguments, "--json"]) == 0
+    assert "--split holdout leaves them out" in capsys.readouterr().err
+    assert main([*arguments, "--split", "holdout", "--json"]) == 0
+    output = capsys.readouterr()
+    assert "leaves them out" not in output.err
+    assert json.loads(output.out.splitlines()[-1])["top1"] == result.metrics["top1"]
+
+
+def test_pictures_that_cannot_be_read_are_left_out_when_asked(photos, tmp_path, capsys):
+    root = shutil.copytree(photos, tmp_path / "photos")
+    bad = [
+        root / "train" / "7" / "03.png",
+        root / "train" / "8" / "cut.jpg",
+        root / "test/3/00.png",
+    ]
+    for path in bad:
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="3 images cannot be read, replace or remove them"):
+        _tune(root, tmp_path / "run", **PROBE)
+    result = _tune(root, tmp_path / "run", bad_examples="skip", **PROBE)
+    assert result.metrics["n"] == 59
+    (said,) = (text for text in result.warnings if "cannot be read" in text)
+    assert said.startswith("3 images cannot be read, are left out") and str(bad[0]) in said
+    assert _tune(root, tmp_path / "run", bad_examples="skip", **PROBE).metrics == result.metrics
+    command = result.commands[0].split()[1:]
+    assert "skip" in command and main([*command, "--json"]) == 0
+    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (value["top1"], value["left_out"]) == (result.metrics["top1"], ["test/3/00.png"])
+    trained = _tune(root, tmp_path / "trained", bad_examples="skip", steps=2)
+    assert trained.metrics["n"] == 59
+
+
+def test_a_table_of_pictures_is_tuned_on(photos, tmp_path):
+    rows = [f"{path},{path.parent.name},{path.parts[-3]}" for path in photos.rglob("*.png")]
+    table = tmp_path / "photos.csv"
+    table.write_text("\n".join(["path,label,split", *sorted(rows)]))
+    result = finetune(tiny_model(), f"csv:{table}", workdir=tmp_path / "run", train="head")
+    folder = _tune(photos, tmp_path / "folder", **PROBE)
+    assert (result.splits, result.metrics) == (folder.splits, folder.metrics)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "channels", "expected"),
+    [
+        (28, 8, 1, "28 x 30 pictures are reduced to 8 x 8 grey; --image-size keeps more"),
+        (500, 32, 3, "500 x 502 pictures are reduced to 32 x 32; --image-size keeps more"),
+        (500, 224, 3, ""),
+        (8, 8, 3, ""),
+        (8, 32, 3, ""),
+    ],
+)
+def test_reduced_pictures_are_said_to_be(side, size, channels, expected):
+    images = np.random.default_rng(0).integers(0, 256, (6, side, side + 2, 3), np.uint8)
+    source = ArraySource("noise", "train", ("a", "b"), images, np.arange(6) % 2)
+    values = (0.5,) * channels
+    seen = Preprocessing((size, size), mean=values, std=values, channels=channels)
+    assert "".join(size_warning(look_at(source), seen)).startswith(expected or "")
+    assert bool(size_warning(look_at(source), seen)) == bool(expected)
 
 
 def test_training_stops_when_nothing_gets_better(photos, tmp_path):

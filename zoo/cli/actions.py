@@ -43,21 +43,26 @@ def _load(command: commands.Eval | commands.Predict) -> Any:
 def evaluate(command: commands.Eval) -> Output:
     """Accuracy on a split, of one model or of many."""
     from zoo.data import open_source, subset
+    from zoo.data.checking import without_unreadable
 
     if (command.model is None) == (command.models is None):
         raise ValueError("give one model, or --models PATTERN for all published ones that match")
     source = open_source(command.data, command.split, data_dir=command.data_dir)
+    left_out: tuple[str, ...] = ()
+    if command.bad_examples == "skip":
+        source, left_out = without_unreadable(source)
     source = subset(source, command.classes) if command.classes else source
     if command.models is None:
-        return _evaluate_one(command, source)
+        return _evaluate_one(command, source, left_out)
     return _evaluate_matching(command, command.models, source)
 
 
-def _evaluate_one(command: commands.Eval, source: Any) -> Output:
+def _evaluate_one(command: commands.Eval, source: Any, left_out: tuple[str, ...]) -> Output:
     from zoo.evaluation import evaluate_within_memory
     from zoo.processes.agreement import by_first
 
     model = _load(command)
+    _warn_of_seen(command)
     result = evaluate_within_memory(
         model,
         source,
@@ -69,6 +74,8 @@ def _evaluate_one(command: commands.Eval, source: Any) -> Output:
     classes = model.classes or source.classes
     by_first(lambda: _write_evaluation(command, result, classes, source))
     value = {"model": command.model, **result.to_json()}
+    if left_out:
+        value["left_out"] = list(left_out)
     low, high = result.top1_interval
     real = "" if result.real_top1 is None else f"ReaL {100 * result.real_top1:.3f} %   "
     lines = [
@@ -79,7 +86,29 @@ def _evaluate_one(command: commands.Eval, source: Any) -> Output:
         f"{result.correct1} right of all {result.n} examples of {result.data} {result.split}",
         f"{result.device}, precision {result.precision}, {fields(result.preprocess)}",
     ]
-    return Output(value, lines)
+    return Output(value, [*lines, *_left_out_lines(left_out)])
+
+
+def _warn_of_seen(command: commands.Eval) -> None:
+    """Says so where a run is asked about pictures that it was trained on."""
+    from zoo.data.own_pictures import is_own, same_own, splits_of_own
+    from zoo.pretrained.runs import trained_on
+
+    data = trained_on(command.model or "")
+    if data is None or command.split not in ("train", "val", "test"):
+        return
+    if is_own(command.data) and same_own(data, command.data) and not splits_of_own(command.data):
+        print(
+            f"zoo: {command.data} names no test images, so these are also the ones that "
+            f"{command.model} was trained on; --split holdout leaves them out",
+            file=sys.stderr,
+        )
+
+
+def _left_out_lines(names: tuple[str, ...]) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} images cannot be read and are left out: {', '.join(names)}"]
 
 
 def _evaluate_matching(command: commands.Eval, pattern: str, source: Any) -> Output:
@@ -130,22 +159,28 @@ def predict(command: commands.Predict) -> Output:
     from zoo.evaluation import predict
 
     model = _load(command)
-    answers = predict(model, command.files, top=command.top, progress=True)
+    answers = predict(
+        model, command.files, top=command.top, bad_examples=command.bad_examples, progress=True
+    )
     lines = [
         f"{answer['file']}: "
         + ", ".join(
             f"{guess['name']} {100 * guess['probability']:.1f} %" for guess in answer["top"]
         )
         for answer in answers
+        if "error" not in answer
     ]
-    return Output(answers, lines)
+    bad = tuple(answer["file"] for answer in answers if "error" in answer)
+    return Output(answers, [*lines, *_left_out_lines(bad)])
 
 
 def train(command: Any) -> Output:
     """Training from a configuration."""
     from zoo.training import fit, parse_duration
     from zoo.training.examples import evaluation_command
+    from zoo.training.validation import check_preprocessing
 
+    check_preprocessing(command.settings)
     result = fit(
         command.settings,
         command.workdir,
@@ -179,6 +214,7 @@ def finetune(command: commands.Finetune) -> Output:
         learning_rate=command.learning_rate,
         data_dir=command.data_dir,
         seed=command.seed,
+        bad_examples=command.bad_examples,
     )
     value = result.to_json()
     measured = f"{command.data} {value['splits']['measure']}"

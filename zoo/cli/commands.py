@@ -7,7 +7,7 @@ from tyro.conf import Positional, arg
 
 _RESUME_HELP = "auto: go on or start; required: only go on; never: only start"
 _CHANGE_HELP = "go on although the configuration differs from the run's"
-_DATA_HELP = "digits, cifar10, cifar100, imagenet2012, folder:PATH or tfds:NAME"
+_DATA_HELP = "digits, cifar10, cifar100, imagenet2012, folder:PATH, csv:FILE or tfds:NAME"
 _BUDGET_HELP = "save and stop after this long, such as 90s, 9m or 1h; the same command goes on"
 _TRAIN_HELP = """Train a model from a configuration file.
 
@@ -19,6 +19,7 @@ $ tools/launch/local.sh 2 zoo train configs/smoke_digits.py --workdir runs/smoke
 _SIZE_HELP = "side in pixels to which images are brought; None: the weight's"
 _EVAL_BATCH_HELP = "examples per step over all devices; halved while they run out of memory"
 _MODELS_HELP = "in place of one model: every published weight that this shell pattern matches"
+_BAD_HELP = "skip leaves out images that cannot be read, counts and lists them"
 _STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
 
 
@@ -77,6 +78,7 @@ class Eval(Command):
     csv: Annotated[str | None, arg(help="append the result as a row to this file")] = None
     per_class: Annotated[str | None, arg(help="write the accuracy of each class, CSV")] = None
     logits: Annotated[str | None, arg(help="write the logits of every image, FILE.npz")] = None
+    bad_examples: Annotated[Literal["error", "skip"], arg(help=_BAD_HELP)] = "error"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,7 @@ class Predict(Command):
     top: Annotated[int, arg(help="classes per image")] = 5
     image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     step: Annotated[str | None, arg(help=_STEP_HELP)] = None
+    bad_examples: Annotated[Literal["error", "skip"], arg(help=_BAD_HELP)] = "error"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +119,7 @@ class Finetune(Command):
     batch_size: Annotated[int, arg(help="examples per step over all devices")] = 64
     learning_rate: Annotated[float | None, arg(help="peak; None: 0.03")] = None
     seed: Annotated[int, arg(help="of the order of examples")] = 0
+    bad_examples: Annotated[Literal["error", "skip"], arg(help=_BAD_HELP)] = "error"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ MAX_PIXELS = 50_000_000
 UNNAMED = "the image given as bytes"
 _JPEG_SCALES = (1, 2, 4, 8)
 _JPEG_START = b"\xff\xd8\xff"
+_AS_STORED = 1
 # EXIF orientation -> what shows the picture as it was taken.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -122,11 +123,11 @@ def is_turned(data: bytes) -> bool:
         return False  # whoever decodes it says what is wrong
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation, _AS_STORED)
     except _DECODER_ERRORS:
-        return None  # damaged metadata is no reason to refuse whole pixels
+        return _AS_STORED  # damaged metadata is no reason to refuse whole pixels
 
 
 def check_image(data: bytes, name: str) -> ImageForm:

@@ -12,10 +12,10 @@ def holdout(source: Source) -> SourceView:
     """A part of a training split that is not trained on, so that choices can be made by it.
 
     Of a class with n examples round(n / 5), at least 1 and at most 100, evenly spread over the
-    source's order; nothing is random.
+    source's order; of a class with a single one, none. Nothing is random.
 
     Raises:
-      ValueError: if a class has fewer than two examples, so that none would be left to train on.
+      ValueError: if no class has two examples.
     """
     chosen = np.flatnonzero(_held_out(source))
     return SourceView(source, source.name, chosen, source.classes, split="holdout")
@@ -30,14 +30,16 @@ def remainder(source: Source) -> SourceView:
 def _held_out(source: Source) -> np.ndarray:
     labels = source_labels(source)
     held = np.zeros(len(labels), bool)
-    for label, name in enumerate(source.classes):
+    for label in range(len(source.classes)):
         members = np.flatnonzero(labels == label)
         n = len(members)
         if n < 2:
-            raise ValueError(
-                f"{source.name} {source.split} has {n} examples of {name}, of which none can be "
-                "held out; add examples, or give the data a val split"
-            )
+            continue  # it is trained on, or not there
         count = min(max(1, round(n / _HELD_OUT_EVERY)), _HELD_OUT_MOST)
         held[members[(2 * np.arange(count) + 1) * n // (2 * count)]] = True
+    if not held.any():
+        raise ValueError(
+            f"{source.name} {source.split} has no class with two examples, so none can be held "
+            "out; add examples, or give the data a val split"
+        )
     return held

@@ -4,13 +4,14 @@ Owns the names. What a source is stands in `zoo.data.records`; each kind of sour
 """
 
 import difflib
+from collections.abc import Sequence
 
 from zoo.data.cifar import CIFAR10, CIFAR100, open_cifar
 from zoo.data.digits import open_digits
 from zoo.data.holdout import holdout, remainder
-from zoo.data.image_folder import open_image_folder
 from zoo.data.imagenet.source import open_imagenet
 from zoo.data.imagenet.variants import VARIANTS, open_variant
+from zoo.data.own_pictures import is_own, open_own
 from zoo.data.records import (
     ArraySource,
     Record,
@@ -33,22 +34,26 @@ __all__ = [
 ]
 
 DATA_SETS = ("digits", "cifar10", "cifar100", "imagenet2012", *VARIANTS)
-PREFIXES = ("folder:", "tfds:")
+PREFIXES = ("folder:", "csv:", "tfds:")
 SPLITS = ("train", "val", "test", "holdout", "remainder")
 _PARTS_OF_TRAIN = {"holdout": holdout, "remainder": remainder}
 
 
-def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source:
+def open_source(
+    spec: str, split: str, *, data_dir: str | None = None, exclude: Sequence[str] = ()
+) -> Source:
     """Open one split of a data set.
 
     Args:
       spec: "digits", "cifar10", "cifar100", "imagenet2012" (archives, Kaggle's tree, class
         folders, flat validation images, TFDS or packed), its test sets "imagenetv2",
-        "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" (class folders of images)
+        "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" (class folders of images),
+        "csv:FILE" (a table with the columns path and label, and split if it has one)
         or "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
       split: "train", "val" or "test"; the last two name the same split where only one exists.
         "holdout" and "remainder" are two parts of train, see `zoo.data.holdout`.
-      data_dir: where the files of all but digits and folders are; each has a default.
+      data_dir: where the files of all but digits, folders and tables are; each has a default.
+      exclude: files of a folder or table that are left out, as their relative names.
 
     Raises:
       ValueError: if the name or split is unknown, or the data is missing or damaged.
@@ -60,7 +65,11 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}, allowed: {', '.join(SPLITS)}")
     if part := _PARTS_OF_TRAIN.get(split):
-        return part(open_source(spec, "train", data_dir=data_dir))
+        return part(open_source(spec, "train", data_dir=data_dir, exclude=exclude))
+    if is_own(spec):
+        return open_own(spec, split, exclude)
+    if exclude:
+        raise ValueError(f"{spec} is no folder or table of images, of which files can be left out")
     if spec == "digits":
         return open_digits(split)
     if spec in ("cifar10", "cifar100"):
@@ -70,12 +79,11 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
     if spec in VARIANTS:
         return open_variant(spec, split, data_dir)
     kind, colon, rest = spec.partition(":")
-    if colon and rest and kind == "folder":
-        return open_image_folder(rest, split)
     if colon and rest and kind == "tfds":
         return open_tfds(rest, split, data_dir)
     near = difflib.get_close_matches(spec, (*DATA_SETS, *PREFIXES), n=2, cutoff=0.4)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise ValueError(
-        f"unknown data set {spec!r}{hint}; allowed: {', '.join(DATA_SETS)}, folder:PATH, tfds:NAME"
+        f"unknown data set {spec!r}{hint}; allowed: {', '.join(DATA_SETS)}, folder:PATH, "
+        "csv:FILE, tfds:NAME"
     )

@@ -16,6 +16,7 @@ import numpy as np
 from zoo.checkpoint import list_steps
 from zoo.data import Source
 from zoo.data.identity import content_digest
+from zoo.finetuning.pictures import Findings
 from zoo.models import Network, overrides_of, split
 from zoo.training import TrainConfig
 from zoo.training.folder import config_differences, write_json
@@ -36,14 +37,13 @@ class Origin:
       weight: name of the pretrained weight, and the sha256 of its content.
       data: split -> its number of examples and the sha256 of their content.
       config: the plan, as JSON values.
-      found: what was found before the first step (warnings about the data, the probe); not
-        compared.
+      findings: what was odd about the data; not compared.
     """
 
     weight: dict[str, str]
     data: dict[str, dict[str, Any]]
     config: dict[str, Any]
-    found: dict[str, Any] = dataclasses.field(default_factory=dict)
+    findings: Findings = Findings()
 
     @classmethod
     def of(
@@ -51,7 +51,6 @@ class Origin:
         model: Network,
         sources: Mapping[str, Source],
         config: TrainConfig,
-        found: Mapping[str, Any],
     ) -> "Origin":
         """What fine-tuning `model` on these splits by this plan begins from."""
         data = {
@@ -59,13 +58,47 @@ class Origin:
             for name, source in sources.items()
         }
         name = model.manifest.id if model.manifest else model.arch
-        return cls(
-            {"name": name, "sha256": weight_digest(model)}, data, config.to_json(), dict(found)
-        )
+        return cls({"name": name, "sha256": weight_digest(model)}, data, config.to_json())
 
     def save(self, workdir: Path) -> None:
         """Writes it into the run directory, whole or not at all."""
         write_json(workdir / ORIGIN, dataclasses.asdict(self))
+
+    def require(self, asked: "Origin", workdir: Path) -> None:
+        """Refuses to go on with a run that began from something else.
+
+        Raises:
+          OtherRunError: naming everything that differs.
+        """
+        lines = [
+            *_weight_difference(self.weight, asked.weight),
+            *_data_differences(self.data, asked.data),
+            *config_differences(self.config, TrainConfig.from_json(asked.config), watched=True),
+        ]
+        if lines:
+            raise OtherRunError(
+                f"{workdir} holds another fine-tuning, whose result this is not; give another "
+                "--workdir, or ask for the same again:\n  " + "\n  ".join(lines)
+            )
+
+
+def read_origin(workdir: Path) -> Origin | None:
+    """What the run in `workdir` began from; None where none has made its first step.
+
+    Raises:
+      OtherRunError: it does not say from what.
+    """
+    if not (workdir / "checkpoints").is_dir() or not list_steps(workdir):
+        return None
+    try:
+        values = json.loads((workdir / ORIGIN).read_text(encoding="utf-8"))
+        found = {name: tuple(texts) for name, texts in values.pop("findings").items()}
+        return Origin(**values, findings=Findings(**found))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise OtherRunError(
+            f"{workdir} holds a run that does not say which weight and data it began from; give "
+            "another --workdir"
+        ) from None
 
 
 def weight_digest(model: Network) -> str:
@@ -77,37 +110,6 @@ def weight_digest(model: Network) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def has_begun(workdir: Path) -> bool:
-    """Whether a run directory holds a step; what was left before the first counts as nothing."""
-    return (workdir / "checkpoints").is_dir() and bool(list_steps(workdir))
-
-
-def begun_alike(workdir: Path, origin: Origin) -> Origin:
-    """What the run in `workdir` began from, which is the same as `origin`.
-
-    Raises:
-      OtherRunError: it began from something else, or does not say from what.
-    """
-    try:
-        before = Origin(**json.loads((workdir / ORIGIN).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        raise OtherRunError(
-            f"{workdir} holds a run that does not say which weight and data it began from; give "
-            "another --workdir"
-        ) from None
-    lines = [
-        *_weight_difference(before.weight, origin.weight),
-        *_data_differences(before.data, origin.data),
-        *config_differences(before.config, TrainConfig.from_json(origin.config), watched=True),
-    ]
-    if lines:
-        raise OtherRunError(
-            f"{workdir} holds another fine-tuning, whose result this is not; give another "
-            "--workdir, or ask for the same again:\n  " + "\n  ".join(lines)
-        )
-    return before
 
 
 def _weight_difference(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

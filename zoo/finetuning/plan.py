@@ -6,9 +6,9 @@ Owns the defaults. A plan is an ordinary training configuration, so a run is an 
 import dataclasses
 import math
 import re
-from pathlib import Path
 
 from zoo.data import open_source
+from zoo.data.own_pictures import is_own, splits_of_own
 from zoo.models import Network, overrides_of, split
 from zoo.training import (
     CheckpointConfig,
@@ -45,15 +45,15 @@ class Splits:
 def splits_of(data: str) -> Splits:
     """The splits of a data set, such that what is measured on `test` chose nothing.
 
-    A folder with val/ chooses by it, and measures on test/ or, without one, on val/ too. All other
-    data sets give up a part of train (`zoo.data.holdout`) to choose by.
+    A folder with val/ (a table with such rows) chooses by it, and measures on test/ or, without
+    one, on val/ too. All other data gives up a part of train (`zoo.data.holdout`) to choose by, and
+    is measured by that part where it has no test images.
     """
-    kind, _, path = data.partition(":")
-    root = Path(path).expanduser()
-    if kind != "folder":
+    if not is_own(data):
         return Splits("remainder", "holdout", "test")
-    has_test = (root / "test").is_dir()
-    if any((root / name).is_dir() for name in ("val", "valid", "validation")):
+    present = splits_of_own(data)
+    has_test = "test" in present
+    if {"val", "valid", "validation"} & set(present):
         return Splits("train", "val", "test" if has_test else "val")
     return Splits("remainder", "holdout", "test" if has_test else "holdout")
 
@@ -89,6 +89,7 @@ def finetuning_config(
     layer_decay: float = 1.0,
     data_dir: str | None = None,
     seed: int = 0,
+    exclude: tuple[str, ...] = (),
 ) -> TrainConfig:
     """The training run behind `finetune`; its arguments are described there.
 
@@ -105,14 +106,16 @@ def finetuning_config(
             )
         steps = 0
     if steps is None:
-        steps = _default_steps(data, splits.train, data_dir, batch_size)
+        source = open_source(data, splits.train, data_dir=data_dir, exclude=exclude)
+        steps = math.ceil(_EPOCHS * len(source) / batch_size)
+        steps = min(max(steps, _FEWEST_STEPS), _MOST_STEPS)
     return TrainConfig(
         steps=steps,
         seed=seed,
         model=_model_config(model),
         data=DataConfig(
             data, data_dir=data_dir, batch_size=batch_size, classes=tuple(classes),
-            split=splits.train,
+            split=splits.train, exclude=exclude,
         ),
         preprocessing=model.preprocess,
         optimizer=OptimizerConfig(
@@ -128,12 +131,6 @@ def finetuning_config(
         checkpoint=CheckpointConfig(every_steps=0, keep_last=1, served="best"),
         log=LogConfig(every_steps=max(1, min(50, steps // 10))),
     )  # fmt: skip
-
-
-def _default_steps(data: str, split_name: str, data_dir: str | None, batch_size: int) -> int:
-    examples = len(open_source(data, split_name, data_dir=data_dir))
-    steps = math.ceil(_EPOCHS * examples / batch_size)
-    return min(max(steps, _FEWEST_STEPS), _MOST_STEPS)
 
 
 def _model_config(model: Network) -> ModelConfig:

@@ -1,16 +1,18 @@
 """`finetune`: check the data, solve the head, train what is asked for, keep the best, report."""
 
 import dataclasses
+import functools
 import json
 import logging
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zoo.checkpoint import read_record
-from zoo.data.checking import check_folder
+from zoo.data import Source
 from zoo.evaluation import evaluate, evaluate_params, split_bare
-from zoo.finetuning.origin import Origin, begun_alike, has_begun
+from zoo.finetuning.origin import Origin, read_origin
+from zoo.finetuning.pictures import look_at, require_sound, size_warning
 from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
 from zoo.finetuning.probe import embed, linear_probe
 from zoo.finetuning.report import write_report
@@ -41,7 +43,7 @@ class FinetuneResult:
       commands: that evaluate and predict with it.
       kept: parameters that started from the pretrained ones.
       new: parameters that started as the linear probe.
-      warnings: what `check_folder` found odd about the data, and training did not refuse.
+      warnings: what `check_pictures` found odd about the data, and training did not refuse.
     """
 
     model: Network
@@ -83,6 +85,7 @@ def finetune(
     learning_rate: float | None = None,
     data_dir: str | None = None,
     seed: int = 0,
+    bad_examples: Literal["error", "skip"] = "error",
     progress: bool = True,
 ) -> FinetuneResult:
     """Trains a pretrained network on the classes of another data set.
@@ -106,6 +109,7 @@ def finetune(
       learning_rate: peak of the cosine schedule; None: 0.03.
       data_dir: folder of the data.
       seed: of the order of examples.
+      bad_examples: "error" stops at images that cannot be read; "skip" leaves them out, everywhere.
       progress: show a progress bar on standard error.
 
     Raises:
@@ -116,44 +120,49 @@ def finetune(
     start = model if isinstance(model, Network) else load_pretrained(model)
     if start.preprocess is None:
         raise ValueError("the network has no preprocessing; load it with load_pretrained")
-    config = finetuning_config(
-        start, data, train=train, classes=classes, steps=steps, batch_size=batch_size,
-        learning_rate=learning_rate, layer_decay=layer_decay, data_dir=data_dir, seed=seed,
+    workdir = Path(workdir).expanduser().absolute()
+    plan = functools.partial(
+        finetuning_config, start, data, train=train, classes=classes, steps=steps,
+        batch_size=batch_size, learning_rate=learning_rate, layer_decay=layer_decay,
+        data_dir=data_dir, seed=seed,
     )  # fmt: skip
+    config, before = plan(), read_origin(workdir)
+    found = require_sound(data, start, bad_examples) if before is None else before.findings
+    config = plan(exclude=found.exclude) if found.exclude else config
     if config.steps:
         validate(config)
-    workdir = Path(workdir).expanduser().absolute()
     splits = splits_of(data)
     sources = {name: open_split(config, name, None) for name in dataclasses.astuple(splits)}
-    warnings = () if has_begun(workdir) else _require_sound(data, start)
-    origin = Origin.of(start, sources, config, {"warnings": warnings})
-    if has_begun(workdir):
-        origin = begun_alike(workdir, origin)
-    else:
+    origin = Origin.of(start, sources, config)
+    if before is None:
+        look = look_at(sources[splits.train])
+        odd = (
+            *found.warnings, *size_warning(look, start.preprocess), *_held_out(splits, sources),
+        )  # fmt: skip
+        origin = dataclasses.replace(origin, findings=dataclasses.replace(found, warnings=odd))
+        for warning in odd:
+            _log.warning("%s: %s", data, warning)
         workdir.mkdir(parents=True, exist_ok=True)
         origin.save(workdir)
         _solve_head(start, config, workdir)
+    else:
+        before.require(origin, workdir)
+        origin = before
     made = 0
     if config.steps:
         made = fit(config, workdir, activation=start.activation, progress=progress).step
     return _finish(start, config, workdir, made, origin)
 
 
-def _require_sound(data: str, model: Network) -> tuple[str, ...]:
-    """Looks at a folder before it is trained on; returns the warnings, which also go to the log.
-
-    Raises:
-      ValueError: with every error that `check_folder` finds.
-    """
-    kind, _, path = data.partition(":")
-    if kind != "folder":
-        return ()
-    found = check_folder(path, smallest_side=model.feature_info[-1].stride)
-    for warning in found.warnings:
-        _log.warning("%s: %s", data, warning)
-    if found.errors:
-        raise ValueError(f"{data} cannot be trained on:\n  " + "\n  ".join(found.errors))
-    return found.warnings
+def _held_out(splits: Splits, sources: dict[str, Source]) -> list[str]:
+    """Says so where the images that choose are also those that measure."""
+    if splits.choose != splits.measure:
+        return []
+    train, chosen = (len(sources[name]) for name in (splits.train, splits.choose))
+    return [
+        f"there are no test images: {chosen} of {train + chosen} are not trained on ("
+        f"{splits.choose}), choose the step and measure it, which is a little too good"
+    ]
 
 
 def _solve_head(start: Network, config: TrainConfig, workdir: Path) -> None:
@@ -202,7 +211,7 @@ def _finish(
         ),
         kept=tuple(name for name in params if name not in new),
         new=new,
-        warnings=tuple(origin.found["warnings"]),
+        warnings=origin.findings.warnings,
     )
     text = json.dumps({**result.to_json(), "evaluation": measured.to_json()}, indent=1)
     (workdir / RESULT).write_text(text + "\n", encoding="utf-8")

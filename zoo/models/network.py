@@ -82,13 +82,16 @@ class Network(nnx.Module):
         """Checks the channels and applies per-location normalisation where the config says so.
 
         Raises:
-          ValueError: if `images` has another number of axes or channels than the network.
+          ValueError: if `images` has another number of axes or channels than the network, or holds
+            whole numbers, which nobody has normalised.
         """
         channels = self.config.in_channels
         if images.ndim != 4 or images.shape[-1] != channels:
             raise ValueError(
                 f"images of shape {images.shape} given, [batch, height, width, {channels}] expected"
             )
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(f"images are {images.dtype}; normalise them: model.preprocess(images)")
         per_location = self.config.input_norm == "per_location"
         return per_location_normalization(images) if per_location else images
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.checkpoint import read_record
+from zoo.checkpoint.layout import CHECKPOINTS
 from zoo.checkpoint.reading import Restored
 from zoo.pretrained.strict_json import read_object
 
@@ -36,6 +37,13 @@ def run_metrics(run: str | Path, restored: Restored | None = None) -> dict[str, 
         chose = config.get("checkpoint", {}).get("served") == "best"
         found.setdefault(name + (", which chose the step" if chose else ""), restored.metrics)
     return found
+
+
+def trained_on(run: str | Path) -> str | None:
+    """The name of the data that a training run was trained on; None for what is no such run."""
+    if not (Path(run).expanduser() / CHECKPOINTS).is_dir():
+        return None
+    return read_record(run).record.get("config", {}).get("data", {}).get("name")
 
 
 def _result_of(run: Path, step: int) -> dict[str, Any]:

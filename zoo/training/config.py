@@ -49,7 +49,8 @@ class DataConfig:
     """Where the training examples come from.
 
     Attributes:
-      name: "digits", "cifar10", "cifar100", "imagenet2012", "folder:PATH" or "tfds:NAME".
+      name: "digits", "cifar10", "cifar100", "imagenet2012", "folder:PATH", "csv:FILE" or
+        "tfds:NAME".
       data_dir: folder of the data; None is the default cache.
       split: split trained on.
       batch_size: examples per step over all devices and hosts.
@@ -59,6 +60,7 @@ class DataConfig:
       limit: use only the first examples, for trials.
       classes: use only these classes, relabelled in this order; empty means all.
       bad_examples: "error" stops at an unreadable image; "skip" takes the next one and counts.
+      exclude: files of a folder or table that are left out, by their relative names.
       decoder: "pillow", or "fast" for random-resized crops of JPEG files (docs/input.md).
     """
 
@@ -71,6 +73,7 @@ class DataConfig:
     limit: int | None = None
     classes: tuple[str, ...] = ()
     bad_examples: str = "error"
+    exclude: tuple[str, ...] = ()
     decoder: str = "pillow"
 
 

@@ -13,7 +13,8 @@ from zoo.training.sharding import batch_sharding
 
 def open_split(config: TrainConfig, split: str, size: int | None) -> Source:
     """One split of the run's data, of its classes only, and of its first `size` examples."""
-    source = open_source(config.data.name, split, data_dir=config.data.data_dir)
+    data = config.data
+    source = open_source(data.name, split, data_dir=data.data_dir, exclude=data.exclude)
     if config.data.classes:
         source = subset(source, config.data.classes)
     return source if size is None else limit(source, size)
@@ -39,6 +40,8 @@ def make_pipeline(config: TrainConfig, source: Source, mesh: Mesh) -> TrainPipel
 def evaluation_command(workdir: Path, config: TrainConfig, split_name: str) -> str:
     """The command that measures the run on a split of its data again."""
     words = ["zoo", "eval", str(workdir), "--data", config.data.name, "--split", split_name]
+    if config.data.exclude:
+        words += ["--bad-examples", "skip"]
     if config.data.data_dir is not None:
         words += ["--data-dir", config.data.data_dir]
     if config.data.classes:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from zoo.data.resident import resident_mistakes
 from zoo.data.sources import DATA_SETS, PREFIXES, SPLITS
 from zoo.models import ResNetConfig, list_models
-from zoo.training.config import TrainConfig
+from zoo.training.config import DIGITS_PREPROCESSING, TrainConfig
 from zoo.training.decode import ConfigError
 from zoo.training.optimizer import OPTIMIZERS
 from zoo.training.schedule import SCHEDULES
@@ -34,6 +34,21 @@ def validate(config: TrainConfig, *, device_count: int | None = None) -> None:
     mistakes += _mesh(config, device_count)
     if mistakes:
         raise ConfigError.of(mistakes)
+
+
+def check_preprocessing(config: TrainConfig) -> None:
+    """Refuses to make 8 x 8 grey pixels of photographs because a recipe was made for digits.
+
+    Raises:
+      ConfigError: for other data than digits with the preprocessing of digits.
+    """
+    if config.preprocessing == DIGITS_PREPROCESSING and config.data.name != "digits":
+        raise ConfigError(
+            f"data.name={config.data.name!r} with the preprocessing of digits, which makes 8 x 8 "
+            "grey pixels of every image; set preprocessing.image-size, .channels, .mean and .std, "
+            "such as --preprocessing.image-size 32 32 --preprocessing.channels 3 "
+            "--preprocessing.mean 0.491 0.482 0.447 --preprocessing.std 0.247 0.243 0.262"
+        )
 
 
 def _run(config: TrainConfig) -> Iterator[str]:
