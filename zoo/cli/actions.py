@@ -3,6 +3,7 @@
 Every function imports what it needs itself, so that `zoo list` does not pay for training.
 """
 
+import dataclasses
 import os
 import platform
 import sys
@@ -207,14 +208,8 @@ def finetune(command: commands.Finetune) -> Output:
         command.data,
         workdir=command.workdir,
         classes=command.classes,
-        train=command.train,
-        layer_decay=command.layer_decay,
-        steps=command.steps,
-        batch_size=command.batch_size,
-        learning_rate=command.learning_rate,
         data_dir=command.data_dir,
-        seed=command.seed,
-        bad_examples=command.bad_examples,
+        **dataclasses.asdict(command.options),
     )
     value = result.to_json()
     measured = f"{command.data} {value['splits']['measure']}"

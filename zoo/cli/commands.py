@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from zoo.finetuning.options import FinetuneOptions
+
 _RESUME_HELP = "auto: go on or start; required: only go on; never: only start"
 _CHANGE_HELP = "go on although the configuration differs from the run's"
 _DATA_HELP = "digits, cifar10, cifar100, imagenet2012, folder:PATH, csv:FILE or tfds:NAME"
@@ -113,13 +115,7 @@ class Finetune(Command):
     image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     in_channels: Annotated[Literal[1, 3] | None, arg(help="grey or RGB; None: the weight's")] = None
     classes: Annotated[tuple[str, ...], arg(help="use only these classes, in this order")] = ()
-    train: Annotated[str, arg(help="head, last:N (blocks, and the head) or all")] = "all"
-    layer_decay: Annotated[float, arg(help="factor on the rate per block below the head")] = 1.0
-    steps: Annotated[int | None, arg(help="updates at most; None: 20 epochs, at least 200")] = None
-    batch_size: Annotated[int, arg(help="examples per step over all devices")] = 64
-    learning_rate: Annotated[float | None, arg(help="peak; None: 0.03")] = None
-    seed: Annotated[int, arg(help="of the order of examples")] = 0
-    bad_examples: Annotated[Literal["error", "skip"], arg(help=_BAD_HELP)] = "error"
+    options: Annotated[FinetuneOptions, arg(name="")] = FinetuneOptions()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

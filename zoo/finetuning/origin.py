@@ -38,12 +38,14 @@ class Origin:
       data: split -> its number of examples and the sha256 of their content.
       config: the plan, as JSON values.
       findings: what was odd about the data; not compared.
+      baseline: fields of the `Baseline` that was measured first; not compared.
     """
 
     weight: dict[str, str]
     data: dict[str, dict[str, Any]]
     config: dict[str, Any]
     findings: Findings = Findings()
+    baseline: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(

@@ -6,9 +6,16 @@ Owns the defaults. A plan is an ordinary training configuration, so a run is an 
 import dataclasses
 import math
 import re
+from typing import Any
 
-from zoo.data import open_source
+import numpy as np
+
+from zoo.data import Augmentation, Preprocessing, Source, open_source, subset
 from zoo.data.own_pictures import is_own, splits_of_own
+from zoo.data.resident import IN_MEMORY_BYTES, resident_mistakes
+from zoo.data.sources import source_labels
+from zoo.finetuning.options import FinetuneOptions
+from zoo.finetuning.pictures import look_at
 from zoo.models import Network, overrides_of, split
 from zoo.training import (
     CheckpointConfig,
@@ -28,9 +35,14 @@ _BLOCK = re.compile(r"stages\.\d+\.blocks\.\d+\.")
 _EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 20, 200, 20_000
 # The lowest loss judges: on the few images that choose the best step, top-1 is too coarse.
 _EVALUATIONS, _PATIENCE = 20, 10
-_LEARNING_RATE = 0.03
-# Without it a small data set is fitted until the logits, and the loss on unseen images, explode.
-LABEL_SMOOTHING = 0.1
+_LEARNING_RATES = {"sgd": 0.03, "adamw": 0.001}
+# What only steps have, and the solved head has not.
+_OF_STEPS = (
+    "steps", "epochs", "learning_rate", "optimizer", "weight_decay", "ema_decay",
+    "accumulate_steps", "layer_decay",
+)  # fmt: skip
+# From here on pictures are cut out of larger ones, below it they are shifted.
+_LARGE, _CROPPED_AREA = 96, (0.25, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,15 +93,10 @@ def finetuning_config(
     model: Network,
     data: str,
     *,
-    train: str = "all",
     classes: tuple[str, ...] = (),
-    steps: int | None = None,
-    batch_size: int = 64,
-    learning_rate: float | None = None,
-    layer_decay: float = 1.0,
     data_dir: str | None = None,
-    seed: int = 0,
     exclude: tuple[str, ...] = (),
+    **options: Any,
 ) -> TrainConfig:
     """The training run behind `finetune`; its arguments are described there.
 
@@ -97,43 +104,105 @@ def finetuning_config(
       ValueError: for an unknown `train`, options that solving the head does not have, or a network
         that a training configuration cannot name.
     """
-    trainable, splits = trainable_pattern(model, train), splits_of(data)
-    if train == "head":
-        if steps is not None or learning_rate is not None:
-            raise ValueError(
-                f"steps={steps}, learning_rate={learning_rate}: the head alone is solved, not "
-                "trained in steps; leave both out, or train last:1"
-            )
-        steps = 0
-    if steps is None:
-        source = open_source(data, splits.train, data_dir=data_dir, exclude=exclude)
-        steps = math.ceil(_EPOCHS * len(source) / batch_size)
-        steps = min(max(steps, _FEWEST_STEPS), _MOST_STEPS)
+    asked, splits = FinetuneOptions(**options), splits_of(data)
+    trainable = trainable_pattern(model, asked.train)
+    source = open_source(data, splits.train, data_dir=data_dir, exclude=exclude)
+    source = subset(source, classes) if classes else source
+    steps = _steps(asked, len(source))
+    augmentation = _augmentation(asked, source, model.preprocess)
     return TrainConfig(
         steps=steps,
-        seed=seed,
-        model=_model_config(model),
+        seed=asked.seed,
+        model=_model_config(model, asked.dtype),
         data=DataConfig(
-            data, data_dir=data_dir, batch_size=batch_size, classes=tuple(classes),
+            data, data_dir=data_dir, batch_size=asked.batch_size, classes=tuple(classes),
             split=splits.train, exclude=exclude,
+            resident=_fits_in_memory(source, model.preprocess, augmentation),
         ),
         preprocessing=model.preprocess,
+        augmentation=augmentation,
         optimizer=OptimizerConfig(
-            "sgd", learning_rate=_LEARNING_RATE if learning_rate is None else learning_rate,
-            clip_norm=1.0, layer_decay=layer_decay,
+            asked.optimizer, learning_rate=_learning_rate(asked), clip_norm=1.0,
+            weight_decay=asked.weight_decay, layer_decay=asked.layer_decay,
+            accumulate_steps=asked.accumulate_steps,
         ),
         schedule=ScheduleConfig("cosine", warmup_fraction=0.1),
-        regularization=RegularizationConfig(label_smoothing=LABEL_SMOOTHING),
+        regularization=RegularizationConfig(
+            label_smoothing=asked.label_smoothing, class_weights=_class_weights(asked, source)
+        ),
+        ema_decay=asked.ema_decay,
         trainable=trainable,
         eval=EvalConfig(
             max(1, steps // _EVALUATIONS), split=splits.choose, patience=_PATIENCE, criterion="loss"
         ),
-        checkpoint=CheckpointConfig(every_steps=0, keep_last=1, served="best"),
+        checkpoint=CheckpointConfig(every_steps=0, keep_last=1, keep_first=True, served="best"),
         log=LogConfig(every_steps=max(1, min(50, steps // 10))),
     )  # fmt: skip
 
 
-def _model_config(model: Network) -> ModelConfig:
+def _steps(asked: FinetuneOptions, examples: int) -> int:
+    """Number of updates; none where the head alone is solved."""
+    if asked.train == "head":
+        plain = FinetuneOptions()
+        given = [name for name in _OF_STEPS if getattr(asked, name) != getattr(plain, name)]
+        if given:
+            raise ValueError(
+                f"{given[0]}={getattr(asked, given[0])}: the head alone is solved, not trained in "
+                "steps; leave it out, or train last:1"
+            )
+        return 0
+    if asked.steps is not None and asked.epochs is not None:
+        raise ValueError(f"steps={asked.steps}, epochs={asked.epochs}: give only one of them")
+    if asked.steps is not None:
+        return asked.steps
+    if asked.epochs is not None:
+        return math.ceil(asked.epochs * examples / asked.batch_size)
+    return min(max(math.ceil(_EPOCHS * examples / asked.batch_size), _FEWEST_STEPS), _MOST_STEPS)
+
+
+def _learning_rate(asked: FinetuneOptions) -> float:
+    if asked.learning_rate is not None:
+        return asked.learning_rate
+    if asked.optimizer not in _LEARNING_RATES:
+        raise ValueError(f"optimizer={asked.optimizer!r} has no usual rate here; give one")
+    return _LEARNING_RATES[asked.optimizer]
+
+
+def _augmentation(
+    asked: FinetuneOptions, source: Source, preprocessing: Preprocessing
+) -> Augmentation:
+    """Mirrored and moved photographs are photographs; mirrored letters or digits are not."""
+    if asked.train == "head":
+        return Augmentation()
+    decided = "auto" not in (asked.flip, asked.crop)
+    is_photograph = not decided and preprocessing.channels == 3 and look_at(source).is_coloured
+    side = min(preprocessing.image_size)
+    usual = "pad" if side < _LARGE else "resize"
+    crop = asked.crop if asked.crop != "auto" else usual if is_photograph else "no"
+    return Augmentation(
+        flip=asked.flip == "yes" or (asked.flip == "auto" and is_photograph),
+        crop_padding=side // 8 if crop == "pad" else 0,
+        random_resized_crop=_CROPPED_AREA if crop == "resize" else None,
+    )
+
+
+def _fits_in_memory(
+    source: Source, preprocessing: Preprocessing, augmentation: Augmentation
+) -> bool:
+    """Whether the images are decoded once and stay: the batches are the same, bit for bit."""
+    size = len(source) * math.prod(preprocessing.image_size) * preprocessing.channels
+    return size <= IN_MEMORY_BYTES and not resident_mistakes(augmentation, "error")
+
+
+def _class_weights(asked: FinetuneOptions, source: Source) -> tuple[float, ...]:
+    """n / (classes * images of the class), of mean 1 over the images; none if not asked for."""
+    if asked.class_weights == "none":
+        return ()
+    counts = np.bincount(source_labels(source), minlength=len(source.classes))
+    return tuple(len(source) / (len(counts) * max(int(count), 1)) for count in counts)
+
+
+def _model_config(model: Network, dtype: str | None) -> ModelConfig:
     """The configuration that builds `model` with as many classes as the data has.
 
     Raises:
@@ -142,6 +211,7 @@ def _model_config(model: Network) -> ModelConfig:
     options = overrides_of(model)
     options.pop("num_classes", None)
     options.pop("in_channels", None)  # the preprocessing decides it
+    options |= {} if dtype is None else {"dtype": dtype}
     known = {field.name for field in dataclasses.fields(ModelConfig)}
     unknown = sorted(set(options) - known)
     if unknown:

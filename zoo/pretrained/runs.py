@@ -1,6 +1,7 @@
 """What a training run says about itself beside its weights: what was measured, and on which split.
 
-Owns the reading of `result.json`, which fine-tuning leaves in its run directory.
+Owns the reading of what fine-tuning leaves in its run directory: `result.json`, and `chosen.json`,
+which names the step that the directory stands for.
 """
 
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 from zoo.checkpoint import read_record
 from zoo.checkpoint.layout import CHECKPOINTS
 from zoo.checkpoint.reading import Restored
-from zoo.pretrained.strict_json import read_object
+from zoo.pretrained.strict_json import ManifestError, read_object
 
-RESULT = "result.json"
+RESULT, CHOSEN = "result.json", "chosen.json"
+_CHOSE = ", which chose the step"
 
 
 def run_metrics(run: str | Path, restored: Restored | None = None) -> dict[str, dict[str, Any]]:
@@ -29,13 +31,15 @@ def run_metrics(run: str | Path, restored: Restored | None = None) -> dict[str, 
     found: dict[str, dict[str, Any]] = {}
     if "evaluation" in result:
         measured = result["evaluation"]
-        found[f"{measured['data']} {measured['split']}"] = measured
-    if restored.metrics:
+        choose, test = (f"{measured['data']} {result['splits'][k]}" for k in ("choose", "measure"))
+        found[test + (_CHOSE if test == choose else "")] = measured
+        found.setdefault(choose + _CHOSE, result["validation"])
+    elif restored.metrics:
         config = restored.record.get("config", {})
         split = config.get("eval", {}).get("split", "test")
         name = f"{restored.record['data']['source']} {split}"
         chose = config.get("checkpoint", {}).get("served") == "best"
-        found.setdefault(name + (", which chose the step" if chose else ""), restored.metrics)
+        found[name + (_CHOSE if chose else "")] = restored.metrics
     return found
 
 
@@ -44,6 +48,21 @@ def trained_on(run: str | Path) -> str | None:
     if not (Path(run).expanduser() / CHECKPOINTS).is_dir():
         return None
     return read_record(run).record.get("config", {}).get("data", {}).get("name")
+
+
+def chosen_step(run: str | Path) -> int | None:
+    """The step that fine-tuning chose for its run directory; None where none was chosen.
+
+    Raises:
+      ManifestError: if the note of it is damaged.
+    """
+    path = Path(run).expanduser() / CHOSEN
+    if not path.is_file():
+        return None
+    step = read_object(path).get("step")
+    if type(step) is not int or step < 0:
+        raise ManifestError(f"{path} names no step; fine-tune again in another directory")
+    return step
 
 
 def _result_of(run: Path, step: int) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class RegularizationConfig:
       cutmix: probability that a step mixes its images by cutmix; excludes mixup.
       cutmix_alpha: parameter of cutmix's Beta distribution.
       erasing: probability that an image loses a random rectangle.
+      class_weights: factor on the loss of the examples of each class; empty: 1 for all.
     """
 
     label_smoothing: float = 0.0
@@ -96,6 +97,7 @@ class RegularizationConfig:
     cutmix: float = 0.0
     cutmix_alpha: float = 1.0
     erasing: float = 0.0
+    class_weights: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,12 +129,14 @@ class CheckpointConfig:
       every_steps: period; 0 saves only at the end. Every evaluated step is saved too.
       keep_last: how many of the latest are kept.
       keep_best: how many of the best, by `eval.criterion`, are kept.
+      keep_first: keep the first one too.
       served: which one the run directory stands for when it is loaded: "latest" or "best".
     """
 
     every_steps: int = 1000
     keep_last: int = 2
     keep_best: int = 1
+    keep_first: bool = False
     served: str = "latest"
 
 

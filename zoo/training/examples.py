@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from zoo.data import Source, TrainPipeline, limit, open_source, subset
 from zoo.processes.arrays import batch_part
 from zoo.training.config import TrainConfig
+from zoo.training.decode import ConfigError
 from zoo.training.sharding import batch_sharding
 
 
@@ -18,6 +19,26 @@ def open_split(config: TrainConfig, split: str, size: int | None) -> Source:
     if config.data.classes:
         source = subset(source, config.data.classes)
     return source if size is None else limit(source, size)
+
+
+def class_count(config: TrainConfig, source: Source) -> int:
+    """Number of outputs of the network.
+
+    Raises:
+      ConfigError: if the configuration says otherwise than the data.
+    """
+    classes, weights = len(source.classes), len(config.regularization.class_weights)
+    if config.model.num_classes not in (None, classes):
+        raise ConfigError(
+            f"model.num_classes={config.model.num_classes}, but {source.name} has {classes} "
+            "classes; leave it None to take the data's"
+        )
+    if weights not in (0, classes):
+        raise ConfigError(
+            f"regularization.class_weights has {weights} numbers, but {source.name} has {classes} "
+            "classes; give one for each or none"
+        )
+    return classes
 
 
 def make_pipeline(config: TrainConfig, source: Source, mesh: Mesh) -> TrainPipeline:

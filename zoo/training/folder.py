@@ -41,6 +41,7 @@ def open_checkpoints(run_dir: Path, config: TrainConfig) -> RunCheckpoints:
         run_dir,
         keep_last=kept.keep_last,
         keep_best=kept.keep_best,
+        keep_first=kept.keep_first,
         best_metric=criterion,
         best_mode="max" if criterion == "top1" else "min",
     )

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from zoo.data import Source, TrainPipeline
-from zoo.data.resident import resident_arrays, resident_batch, resident_orders
+from zoo.data.resident import in_memory, resident_arrays, resident_batch, resident_orders
 from zoo.models import Network, Params, create_model, merge, overrides_of, split, statistics_of
 from zoo.processes.arrays import everywhere
 from zoo.shaping import ShapedActivation
@@ -21,7 +21,7 @@ from zoo.training.config import TrainConfig
 from zoo.training.curvature import check_layers
 from zoo.training.decode import ConfigError
 from zoo.training.dispatch import largest_dispatch, repeated, stacked
-from zoo.training.examples import make_pipeline, open_split
+from zoo.training.examples import class_count, make_pipeline, open_split
 from zoo.training.schedule import make_schedule
 from zoo.training.sharding import (
     batch_sharding,
@@ -215,20 +215,16 @@ def prepare(
         to train.
     """
     source = open_split(config, config.data.split, config.data.limit)
-    classes = config.model.num_classes or len(source.classes)
-    if classes != len(source.classes):
-        raise ConfigError(
-            f"model.num_classes={classes}, but {source.name} has {len(source.classes)} classes; "
-            "leave it None to take the data's"
-        )
+    classes = class_count(config, source)
     mesh, total = make_mesh(config.mesh), config.total_steps(len(source))
     model, train_step = build_step(
         config, classes, total, mesh, activation=activation, trainable=trainable
     )
+    measured = open_split(config, config.eval.split, config.eval.limit)
     return Run(
         config=config,
         pipeline=make_pipeline(config, source, mesh),
-        eval_source=open_split(config, config.eval.split, config.eval.limit),
+        eval_source=in_memory(measured, config.preprocessing) if config.data.resident else measured,
         model=model,
         train_step=train_step,
         mesh=mesh,

@@ -151,6 +151,10 @@ def _regularization(config: TrainConfig) -> Iterator[str]:
     regularization = config.regularization
     for name in ("label_smoothing", "mixup", "cutmix", "erasing"):
         yield from _share(f"regularization.{name}", getattr(regularization, name))
+    if not all(0 < weight < math.inf for weight in regularization.class_weights):
+        yield (
+            f"regularization.class_weights={regularization.class_weights}: give positive numbers"
+        )
     for name in ("mixup_alpha", "cutmix_alpha"):
         if not getattr(regularization, name) > 0:
             yield f"regularization.{name}={getattr(regularization, name)}: give a positive number"
