@@ -106,7 +106,9 @@ def test_predict_is_predict(capsys, checkpoints, folder_of_images):
 def test_eval_for_people_names_counts_and_preprocessing(capsys, checkpoints, folder_of_images):
     assert main(["eval", ID, "--data", f"folder:{folder_of_images}"]) == 0
     out = capsys.readouterr().out
-    assert "of 21 examples" in out and "image_size 8 8" in out and "precision highest" in out
+    assert (
+        "right of all 21 examples" in out and "image_size 8 8" in out and "precision highest" in out
+    )
 
 
 def test_env_names_versions_and_devices(capsys):

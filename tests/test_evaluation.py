@@ -208,3 +208,22 @@ def test_a_file_that_is_no_image_is_named(tmp_path, pictures):
     bad.write_text("no image")
     with pytest.raises(BadImageError, match="bad.png"):
         predict(tiny_model(), [*pictures, bad])
+
+
+def test_files_that_are_no_images_are_skipped_when_asked(tmp_path, pictures, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    files = [pictures[0], bad, *pictures[1:]]
+    answers = predict(tiny_model(), files, bad_examples="skip")
+    assert [a for a in answers if "error" not in a] == predict(tiny_model(), pictures)
+    assert answers[1]["file"] == str(bad) and "bad.png: not an image" in answers[1]["error"]
+    assert all("error" in a for a in predict(tiny_model(), [bad, bad], bad_examples="skip"))
+
+
+def test_pictures_that_are_no_files_are_called_by_their_place(pictures):
+    opened = [Image.open(pictures[0]), np.asarray(Image.open(pictures[1])), pictures[2]]
+    opened.append(pictures[3].read_bytes())
+    answers = predict(tiny_model(), opened)
+    names = [str(pictures[0]), "image 1", str(pictures[2]), "image 3"]
+    assert [answer["file"] for answer in answers] == names
+    assert [a["top"] for a in answers] == [a["top"] for a in predict(tiny_model(), pictures[:4])]

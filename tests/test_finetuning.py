@@ -1,7 +1,9 @@
 """Fine-tuning keeps what was learned, replaces the head, and leaves a run that stands alone."""
 
+import contextlib
 import dataclasses
 import html
+import io
 import json
 import re
 import shutil
@@ -16,14 +18,21 @@ from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
 from zoo.classifier import Provenance
 from zoo.cli import main
-from zoo.data import open_source, subset
+from zoo.data import Augmentation, Preprocessing, open_source, subset
+from zoo.data.records import ArraySource, source_labels
 from zoo.evaluation import evaluate, predict
-from zoo.finetuning import finetune, linear_probe
+from zoo.finetuning import finetune, finetuning_config, linear_probe
+from zoo.finetuning.baseline import pixel_baseline
+from zoo.finetuning.origin import OtherRunError
+from zoo.finetuning.pictures import look_at, size_warning
 from zoo.finetuning.plan import Splits, splits_of, trainable_pattern
+from zoo.finetuning.probe import PENALTIES
 from zoo.pretrained import load_pretrained
-from zoo.training import read_metrics
+from zoo.training import OptimizerConfig, TrainConfig, read_metrics
 
 CLASSES = ("7", "3", "8")
+PLAN = {"train": "last:2", "steps": 20, "batch_size": 16, "learning_rate": 0.01}
+PROBE = {"train": "head", "steps": None, "learning_rate": None}
 
 
 class _Tables(HTMLParser):
@@ -71,21 +80,34 @@ def photos(tmp_path_factory):
 
 
 def _tune(photos, workdir, **changes):
-    arguments = {"train": "last:2", "steps": 20, "batch_size": 16, "learning_rate": 0.01, **changes}
-    return finetune(tiny_model(), f"folder:{photos}", workdir=workdir, progress=False, **arguments)
+    plan = {"progress": False, **PLAN, **changes}
+    return finetune(tiny_model(), f"folder:{photos}", workdir=workdir, **plan)
 
 
 @pytest.fixture(scope="module")
-def tuned(photos, tmp_path_factory):
-    return _tune(photos, tmp_path_factory.mktemp("runs") / "last")
+def printed():
+    """What runs of this module said on standard error."""
+    return {}
 
 
-def test_only_the_named_layers_are_trained(photos, tuned, tmp_path):
-    head = _tune(photos, tmp_path / "head", train="head", steps=None, learning_rate=None)
-    before, probed = tiny_model().split()[1], head.model.split()[1]
-    changed = {name for name in before if not np.array_equal(before[name], probed[name])}
-    assert changed == {"head.bias", "head.kernel"} == set(head.new)
-    assert (head.step, head.steps_made) == (0, 0)
+@pytest.fixture(scope="module")
+def tuned(photos, tmp_path_factory, printed):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        result = _tune(photos, tmp_path_factory.mktemp("runs") / "last", progress=True)
+    printed["tuned"] = said.getvalue()
+    return result
+
+
+@pytest.fixture(scope="module")
+def probed(photos, tmp_path_factory):
+    return _tune(photos, tmp_path_factory.mktemp("runs") / "head", **PROBE)
+
+
+def test_only_the_named_layers_are_trained(tuned, probed):
+    before, solved = tiny_model().split()[1], probed.model.split()[1]
+    changed = {name for name in before if not np.array_equal(before[name], solved[name])}
+    assert changed == {"head.bias", "head.kernel"} == set(probed.new)
+    assert (probed.step, probed.steps_made) == (0, 0)
     after = load_pretrained(tuned.workdir, step=tuned.steps_made).split()[1]
     moved = {
         name.rpartition(".")[0] for name in before if not np.array_equal(before[name], after[name])
@@ -102,9 +124,12 @@ def test_the_run_is_its_best_step_with_its_own_classes(photos, tuned):
     assert set(model.classes) == set(CLASSES) and model.preprocess == tiny_model().preprocess
     ours, theirs = model.split()[1], tuned.model.split()[1]
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
-    lines = read_metrics(tuned.workdir)
-    scores = {line["step"]: line["eval"]["top1"] for line in lines if "eval" in line}
-    assert scores[tuned.step] == max(scores.values()) == tuned.validation["top1"]
+    lines = [line for line in read_metrics(tuned.workdir) if "eval" in line]
+    losses = {line["step"]: line["eval"]["loss"] for line in lines if line["step"]}
+    assert tuned.trained.step == min(losses, key=losses.__getitem__)
+    assert losses[tuned.trained.step] == pytest.approx(tuned.trained.validation.loss, rel=1e-5)
+    kept = max((tuned.probe, tuned.trained), key=lambda c: c.validation.correct1)
+    assert tuned.best.validation.correct1 == kept.validation.correct1
     assert tuned.splits == Splits("remainder", "holdout", "test")
     assert evaluate(model, f"folder:{photos}", split="holdout").top1 == tuned.validation["top1"]
 
@@ -123,6 +148,60 @@ def test_an_interrupted_run_ends_as_one_that_was_not(photos, tuned, tmp_path, mo
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     finished = _tune(photos, tmp_path / "again")
     assert (finished.step, finished.metrics) == (again.step, again.metrics)
+
+
+STALE = {
+    "other data": ({"data": "other"}, r"data: \d+ examples of folder:"),
+    "another weight": ({"seed": 1}, r"weight: vanilla_resnet18_he_relu \(sha256 \w+\) -> "),
+    "another plan": ({"train": "last:1"}, "trainable: "),
+}
+
+
+@pytest.mark.parametrize("run", ["probed", "tuned"])
+@pytest.mark.parametrize(("change", "match"), STALE.values(), ids=STALE)
+def test_a_run_answers_for_nothing_but_what_it_began_from(
+    photos, tmp_path, request, run, change, match
+):
+    workdir = request.getfixturevalue(run).workdir
+    written = (workdir / "report.html").read_bytes()
+    data, plan = photos, {**PLAN, **(PROBE if run == "probed" else {})}
+    if "data" in change:
+        data = shutil.copytree(photos, tmp_path / photos.name)
+        one = data / "train" / CLASSES[0] / "00.png"
+        one.write_bytes((data / "test" / CLASSES[0] / "00.png").read_bytes())
+    if "train" in change:
+        plan = {**PLAN, "train": "last:1"}
+    model = tiny_model(seed=change.get("seed", 0))
+    with pytest.raises(OtherRunError, match=match):
+        finetune(model, f"folder:{data}", workdir=workdir, progress=False, **plan)
+    assert (workdir / "report.html").read_bytes() == written
+
+
+def test_the_same_asked_again_gives_the_same(photos, probed):
+    again = _tune(photos, probed.workdir, **PROBE)
+    assert (again.metrics, again.warnings) == (probed.metrics, probed.warnings)
+
+
+def test_equal_names_and_sizes_do_not_make_equal_data(photos, tmp_path):
+    root = tmp_path / "photos"
+    for path in photos.rglob("*.png"):
+        copy = root / path.relative_to(photos).with_suffix(".bmp")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(copy)
+    _tune(root, tmp_path / "run", **PROBE)
+    one = next((root / "train").rglob("*.bmp"))
+    size = one.stat().st_size
+    Image.fromarray(255 - np.asarray(Image.open(one))).save(one)
+    assert one.stat().st_size == size
+    with pytest.raises(OtherRunError, match="another fine-tuning, whose result this is not"):
+        _tune(root, tmp_path / "run", **PROBE)
+
+
+def test_a_run_of_something_else_is_not_taken_over(photos, tmp_path):
+    result = _tune(photos, tmp_path / "run", **PROBE)
+    (result.workdir / "finetuning.json").unlink()
+    with pytest.raises(OtherRunError, match="does not say which weight and data it began from"):
+        _tune(photos, tmp_path / "run", **PROBE)
 
 
 def test_report_eval_and_predict_count_the_same(capsys, photos, tuned):
@@ -148,6 +227,29 @@ def test_report_eval_and_predict_count_the_same(capsys, photos, tuned):
     assert stored["evaluation"]["correct1"] == right
 
 
+def test_every_number_names_the_split_it_was_measured_on(capsys, photos, tuned):
+    assert main(["info", str(tuned.workdir)]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "top-1" in line]
+    name, n = f"folder:{photos.name}", {"test": 60, "holdout": 24}
+    assert [line.split(" top-1")[0] for line in lines] == [
+        f"{name} test", f"{name} holdout, which chose the step"
+    ]  # fmt: skip
+    for line, (split_name, count), top1 in zip(
+        lines, n.items(), (tuned.metrics["top1"], tuned.validation["top1"]), strict=True
+    ):
+        assert line.endswith(f"top-1 {100 * top1:.2f} % (n = {count})"), split_name
+    assert {line["split"] for line in read_metrics(tuned.workdir) if "eval" in line} == {"holdout"}
+
+
+def test_what_training_prints_names_the_split(capsys, tuned, printed):
+    lines = [line for line in printed["tuned"].splitlines() if "examples" in line]
+    assert lines and all("holdout top1" in line and "24 examples" in line for line in lines)
+    assert "step 0, the linear probe: holdout top1" in printed["tuned"]
+    assert main(tuned.commands[0].split()[1:]) == 0
+    right = round(tuned.metrics["top1"] * 60)
+    assert f"{right} right of all 60 examples of folder:" in capsys.readouterr().out
+
+
 def test_the_report_needs_no_network(tuned):
     page = (tuned.workdir / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]{5})|url\(|@import|<script', page)
@@ -158,15 +260,182 @@ def test_what_is_odd_about_the_data_is_on_the_report(photos, tmp_path):
     root = shutil.copytree(photos, tmp_path / "photos")
     name = CLASSES[0]
     shutil.copy(root / "train" / name / "00.png", root / "test" / name / "99.png")
-    result = _tune(root, tmp_path / "run", train="head", steps=None, learning_rate=None)
+    result = _tune(root, tmp_path / "run", **PROBE)
     (warning,) = (text for text in result.warnings if "1 images are in two splits" in text)
     assert html.escape(warning) in (result.workdir / "report.html").read_text()
     assert warning in json.loads((result.workdir / "result.json").read_text())["warnings"]
 
 
-def test_training_stops_when_nothing_gets_better(photos, tmp_path):
-    result = _tune(photos, tmp_path / "run", learning_rate=1e-30, steps=200)
-    assert (result.step, result.steps_made) == (0, 10 * 10)  # 10 evaluations, one every 10 steps
+def _plain(photos, root):
+    """All training pictures in class folders, without splits, with a class of one picture."""
+    shutil.copytree(photos / "train", root)
+    (root / "lonely").mkdir()
+    shutil.copy(photos / "test" / CLASSES[0] / "00.png", root / "lonely")
+    return root
+
+
+def test_plain_class_folders_are_tuned_on_and_measured_by_a_part_held_out(
+    photos, tmp_path, caplog, capsys
+):
+    root = _plain(photos, tmp_path / "plain")
+    result = _tune(root, tmp_path / "run", **PROBE)
+    assert (result.splits, result.metrics["n"]) == (Splits("remainder", "holdout", "holdout"), 24)
+    assert "lonely" in result.model.classes
+    assert "there are no test images: 24 of 121 are not trained on (holdout), choose" in caplog.text
+    assert "all: a single image of lonely; it is trained on, and none is left" in caplog.text
+    arguments = ["eval", str(result.workdir), "--data", f"folder:{root}"]
+    assert main([*arguments, "--json"]) == 0
+    assert "--split holdout leaves them out" in capsys.readouterr().err
+    assert main([*arguments, "--split", "holdout", "--json"]) == 0
+    output = capsys.readouterr()
+    assert "leaves them out" not in output.err
+    assert json.loads(output.out.splitlines()[-1])["top1"] == result.metrics["top1"]
+
+
+def test_pictures_that_cannot_be_read_are_left_out_when_asked(photos, tmp_path, capsys):
+    root = shutil.copytree(photos, tmp_path / "photos")
+    bad = [
+        root / "train" / "7" / "03.png",
+        root / "train" / "8" / "cut.jpg",
+        root / "test/3/00.png",
+    ]
+    for path in bad:
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="3 images cannot be read, replace or remove them"):
+        _tune(root, tmp_path / "run", **PROBE)
+    result = _tune(root, tmp_path / "run", bad_examples="skip", **PROBE)
+    assert result.metrics["n"] == 59
+    (said,) = (text for text in result.warnings if "cannot be read" in text)
+    assert said.startswith("3 images cannot be read, are left out") and str(bad[0]) in said
+    assert _tune(root, tmp_path / "run", bad_examples="skip", **PROBE).metrics == result.metrics
+    command = result.commands[0].split()[1:]
+    assert "skip" in command and main([*command, "--json"]) == 0
+    value = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (value["top1"], value["left_out"]) == (result.metrics["top1"], ["test/3/00.png"])
+
+
+def test_a_table_of_pictures_is_tuned_on(photos, tmp_path):
+    rows = [f"{path},{path.parent.name},{path.parts[-3]}" for path in photos.rglob("*.png")]
+    table = tmp_path / "photos.csv"
+    table.write_text("\n".join(["path,label,split", *sorted(rows)]))
+    result = finetune(tiny_model(), f"csv:{table}", workdir=tmp_path / "run", train="head")
+    folder = _tune(photos, tmp_path / "folder", **PROBE)
+    assert (result.splits, result.metrics) == (folder.splits, folder.metrics)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "channels", "expected"),
+    [
+        (28, 8, 1, "28 x 30 pictures are reduced to 8 x 8 grey; --image-size keeps more"),
+        (500, 32, 3, "500 x 502 pictures are reduced to 32 x 32; --image-size keeps more"),
+        (500, 224, 3, ""),
+        (8, 8, 3, ""),
+        (8, 32, 3, ""),
+    ],
+)
+def test_reduced_pictures_are_said_to_be(side, size, channels, expected):
+    images = np.random.default_rng(0).integers(0, 256, (6, side, side + 2, 3), np.uint8)
+    source = ArraySource("noise", "train", ("a", "b"), images, np.arange(6) % 2)
+    values = (0.5,) * channels
+    seen = Preprocessing((size, size), mean=values, std=values, channels=channels)
+    assert "".join(size_warning(look_at(source), seen)).startswith(expected or "")
+    assert bool(size_warning(look_at(source), seen)) == bool(expected)
+
+
+def test_training_stops_when_nothing_gets_better_and_the_probe_is_kept(photos, tmp_path, capsys):
+    result = _tune(photos, tmp_path / "run", learning_rate=1e-30, steps=200, progress=True)
+    assert result.steps_made == 11 * 10  # the first evaluation and 10 more, one every 10 steps
+    assert result.step == 0  # of equals the one that needed no training
+    assert "kept is the linear probe" in capsys.readouterr().err
+
+
+def test_a_run_is_never_worse_than_its_probe(photos, probed, tmp_path, capsys):
+    result = _tune(photos, tmp_path / "run", learning_rate=30.0, steps=4, progress=True)
+    ours, theirs = (r.validation["top1"] for r in (result, probed))
+    assert ours == theirs > result.trained.validation.top1  # the steps did harm
+    assert (result.step, result.steps_made, result.metrics) == (0, 4, probed.metrics)
+    kept, solved = load_pretrained(result.workdir).split()[1], probed.model.split()[1]
+    assert all(np.array_equal(kept[name], solved[name]) for name in solved)
+    assert not np.array_equal(
+        kept["head.kernel"], load_pretrained(result.workdir, step=4).split()[1]["head.kernel"]
+    )
+    said = capsys.readouterr().err
+    assert f"the linear probe {100 * theirs:.2f} %, difference -" in said
+    again = _tune(photos, tmp_path / "run", learning_rate=30.0, steps=4)
+    assert (again.step, again.metrics) == (0, result.metrics)
+
+
+def test_every_option_reaches_the_run(photos, tmp_path):
+    result = _tune(
+        photos, tmp_path / "run", steps=None, epochs=0.34, optimizer="adamw", learning_rate=None,
+        weight_decay=0.1, ema_decay=0.9, dtype="bfloat16", accumulate_steps=2, flip="yes",
+        crop="pad", class_weights="balanced", layer_decay=0.9,
+    )  # fmt: skip
+    config = TrainConfig.from_json(json.loads((result.workdir / "config.json").read_text()))
+    assert (config.steps, config.model.dtype, config.ema_decay) == (3, "bfloat16", 0.9)
+    asked = OptimizerConfig(
+        "adamw", 0.001, weight_decay=0.1, layer_decay=0.9, clip_norm=1.0, accumulate_steps=2
+    )
+    assert config.optimizer == asked
+    assert config.augmentation == Augmentation(crop_padding=1, flip=True)
+    assert config.regularization.class_weights == (1.0, 1.0, 1.0)
+    assert config.data.resident and result.model.config.dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "coloured", "expected"),
+    [
+        (32, 3, True, Augmentation(crop_padding=4, flip=True)),
+        (224, 3, True, Augmentation(random_resized_crop=(0.25, 1.0), flip=True)),
+        (32, 3, False, Augmentation()),
+        (32, 1, True, Augmentation()),
+    ],
+)
+def test_photographs_in_colour_are_mirrored_and_moved(tmp_path, size, channels, coloured, expected):
+    generator = np.random.default_rng(0)
+    for i in range(12):
+        pixels = generator.integers(0, 256, (40, 40, 3), np.uint8)
+        path = tmp_path / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels if coloured else pixels[..., 0]).save(path)
+    model, values = tiny_model(), (0.5,) * channels
+    model.preprocess = Preprocessing((size, size), mean=values, std=values, channels=channels)
+    config = finetuning_config(model, f"folder:{tmp_path}")
+    assert config.augmentation == expected
+    assert config.data.resident == (expected.random_resized_crop is None)
+    plain = finetuning_config(model, f"folder:{tmp_path}", flip="no", crop="no")
+    assert plain.augmentation == Augmentation()
+
+
+def test_balanced_weights_count_every_class_alike(tmp_path):
+    counts = {"a": 10, "b": 5, "c": 1}
+    for name, count in counts.items():
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            Image.new("L", (8, 8), i).save(tmp_path / name / f"{i}.png")
+    config = finetuning_config(tiny_model(), f"folder:{tmp_path}", class_weights="balanced")
+    weights = np.asarray(config.regularization.class_weights)
+    trained = np.array([8, 4, 1])  # a fifth of each is held out, of a single image nothing
+    assert np.allclose(weights * trained, weights[0] * 8)
+    assert np.sum(weights * trained) == pytest.approx(trained.sum())
+
+
+def test_the_pixel_baseline_is_logistic_regression(photos):
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    spec, seen = f"folder:{photos}", tiny_model().preprocess
+    splits = [open_source(spec, name) for name in ("remainder", "holdout", "test")]
+    found = pixel_baseline(*splits, seen)
+    pixels = [
+        np.stack([seen.transform(s[i].image).ravel() / 255 for i in range(len(s))]) for s in splits
+    ]
+    scaled = [(rows - pixels[0].mean(0)) / (pixels[0].std(0) + 1e-9) for rows in pixels]
+    counts = []
+    for penalty in PENALTIES:
+        fitted = linear_model.LogisticRegression(C=1 / (penalty * len(pixels[0])), max_iter=1000)
+        fitted.fit(scaled[0], source_labels(splits[0]))
+        counts.append(int(np.sum(fitted.predict(scaled[2]) == source_labels(splits[2]))))
+    assert (found.n, found.side, found.examples) == (60, 8, 96)
+    assert min(counts) - 1 <= found.correct1 <= max(counts) + 1  # float32, 50 iterations
 
 
 def test_the_probe_is_the_minimum_of_its_loss():
@@ -237,7 +506,9 @@ def test_the_command_trains_everything(capsys, checkpoints, tmp_path):
     [
         ({"train": "tail"}, "train='tail'; allowed: head, all, or last:N with N from 1 to 8"),
         ({"train": "last:9"}, "last:N with N from 1 to 8"),
-        ({"train": "head"}, "the head alone is solved"),
+        ({"train": "head"}, "steps=1: the head alone is solved"),
+        ({"epochs": 2.0}, "steps=1, epochs=2.0: give only one of them"),
+        ({"optimizer": "muon"}, "'muon' has no usual rate here; give one"),
         ({"data": "digit"}, "nearest: digits"),
         ({"classes": ("x", "1")}, "no class 'x'"),
         ({"steps": -1}, "steps=-1"),

@@ -8,7 +8,9 @@ import pytest
 
 from zoo.evaluation.examples import append_row
 from zoo.evaluation.measures import (
+    balanced_accuracy,
     expected_calibration_error,
+    paired_difference,
     per_class_counts,
     real_counts,
     wilson_interval,
@@ -97,3 +99,26 @@ def test_rows_are_appended_to_a_table_of_the_same_columns(tmp_path):
         append_row(path, {"model": "d", "top5": 1})
     with pytest.raises(ValueError, match="cannot be written"):
         append_row(tmp_path / "absent" / "rows.csv", {"model": "d"})
+
+
+def test_balanced_accuracy_counts_every_class_alike():
+    labels = np.array([0] * 90 + [2] * 10)  # class 1 has no examples
+    assert balanced_accuracy(labels, labels == 0) == 0.5
+    assert balanced_accuracy(labels, np.arange(100) % 2 == 0) == pytest.approx(0.5)
+
+
+def test_the_interval_of_a_difference_covers_it_nineteen_times_of_twenty():
+    generator, n, draws = np.random.default_rng(0), 120, 4000
+    shares = [0.5, 0.2, 0.1, 0.2]  # both right, only ours, only theirs, none
+    outcomes = generator.choice(4, (draws, n), p=shares)
+    found = [paired_difference(row < 2, np.isin(row, (0, 2))) for row in outcomes]
+    ours, theirs = 0.7, 0.6
+    covered = np.mean([low <= ours - theirs <= high for _, low, high in found])
+    assert abs(covered - 0.95) < 0.0138  # four standard errors of 4,000 draws
+    assert np.mean([d for d, *_ in found]) == pytest.approx(0.1, abs=4 * 0.055 / draws**0.5)
+
+
+def test_equal_answers_still_have_an_interval():
+    right = np.ones(50, bool)
+    difference, low, high = paired_difference(right, right)
+    assert difference == 0 and -0.1 < low < 0 < high < 0.1

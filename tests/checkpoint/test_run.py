@@ -108,6 +108,14 @@ def test_the_latest_and_the_best_stay_and_nan_is_never_best(
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == sorted(map(str, kept))
 
 
+def test_the_first_step_stays_where_that_is_asked_for(tmp_path):
+    with RunCheckpoints(tmp_path, keep_last=1, keep_best=1, keep_first=True) as checkpoints:
+        for step, value in enumerate([None, 0.2, 0.9, 0.3, 0.4]):
+            checkpoints.save(step, SMALL, metrics={} if value is None else {"top1": value})
+        checkpoints.wait()
+        assert checkpoints.steps == [0, 2, 4]
+
+
 def test_the_best_step_can_be_read_by_that_name(tmp_path):
     with RunCheckpoints(tmp_path) as checkpoints:
         for step, top1 in enumerate([0.3, 0.9, 0.5, 0.4], 1):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from zoo.cli import main
 from zoo.data import open_source
-from zoo.data.checking import check_folder
+from zoo.data.checking import check_pictures
 
 
 def _picture(path, value, side=40):
@@ -27,7 +27,7 @@ def folder(tmp_path):
 
 
 def test_a_sound_folder_has_no_findings(folder):
-    found = check_folder(folder)
+    found = check_pictures(f"folder:{folder}")
     assert (found.errors, found.warnings) == ((), ())
     assert found.images == {"train": {"cat": 4, "dog": 4}, "val": {"cat": 2, "dog": 2}}
 
@@ -40,13 +40,13 @@ def test_every_error_is_named_at_once(folder, capsys):
     value = json.loads(capsys.readouterr().out.splitlines()[-1])
     text = "\n".join(value["errors"])
     assert not value["ok"] and len(value["errors"]) == 3
-    assert "train: no images of cow" in text and "val: no folder for cow" in text
+    assert "train: no images of cow" in text and "val: no images of cow" in text
     assert "2 images cannot be read" in text and "web.jpg" in text and "1.png" in text
 
 
 def test_one_class_is_an_error(tmp_path):
     _picture(tmp_path / "train" / "cat" / "0.png", 0)
-    assert "train: 1 class folders" in check_folder(tmp_path).errors[0]
+    assert "train: 1 classes" in check_pictures(f"folder:{tmp_path}").errors[0]
 
 
 def test_warnings_name_leaks_imbalance_and_small_images(folder):
@@ -54,7 +54,7 @@ def test_warnings_name_leaks_imbalance_and_small_images(folder):
     Image.open(folder / "train" / "cat" / "0.png").save(folder / "val" / "dog" / "leak.bmp")
     for i in range(100, 141):
         _picture(folder / "train" / "cat" / f"{i}.png", i, side=20 if i == 100 else 40)
-    leak, labels, imbalance, small = check_folder(folder).warnings
+    leak, labels, imbalance, small = check_pictures(f"folder:{folder}").warnings
     assert leak.startswith("1 images are in two splits") and "leak.bmp" in leak
     assert labels.startswith("1 images are in two classes")
     assert "train: cat has 11.2 times the images of dog (45 and 4)" in imbalance

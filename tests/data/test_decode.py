@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from zoo.data import BadImageError, decode_image
+from zoo.data.decode import is_turned
 
 GENERATOR = np.random.default_rng(3)
 RGB = GENERATOR.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -21,6 +22,12 @@ def encoded(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def oriented(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -115,11 +122,50 @@ def test_cmyk_jpeg_becomes_rgb():
     assert np.abs(decode_image(data) - cmyk_to_rgb(flat)).max() <= 2
 
 
-def test_exif_orientation_is_ignored():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "rotate by 90 degrees to display"
-    data = encoded(Image.fromarray(RGB), "PNG", exif=exif)
-    assert np.array_equal(decode_image(data), RGB)
+@pytest.mark.parametrize("orientation", range(10))  # 0 and 9 mean nothing
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_is_ignored_or_followed(kind, orientation):
+    data = encoded(Image.fromarray(RGB), kind, exif=oriented(orientation))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+    assert np.array_equal(decode_image(data, upright=True), upright)
+    stored = np.asarray(Image.open(io.BytesIO(data)))  # Pillow turns TIFF in any case
+    assert np.array_equal(decode_image(data), stored)
+    assert is_turned(data) == (2 <= orientation <= 8)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on damaged metadata
+def test_damaged_metadata_turns_nothing():
+    data = bytearray(encoded(Image.fromarray(RGB), "JPEG", exif=oriented(6)))
+    place = data.index(b"Exif\0\0") + 6
+    data[place : place + 8] = b"II*\0\xff\xff\xff\x7f"  # the entries lie beyond the end
+    assert decode_image(bytes(data), upright=True).shape == RGB.shape
+
+
+@pytest.mark.parametrize(("most", "scale"), [(4800, 1), (4799, 2), (1199, 4), (299, 8)])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_large_jpeg_is_decoded_at_the_largest_fraction_that_fits(most, scale, progressive):
+    rows, columns = np.mgrid[:60, :80]
+    ramp = np.stack([3 * rows, 3 * columns, 2 * rows + columns], -1).astype(np.uint8)
+    data = encoded(Image.fromarray(ramp), "JPEG", quality=95, progressive=progressive)
+    size = -(-60 // scale), -(-80 // scale)
+    small = decode_image(data, max_pixels=most)
+    assert small.shape == (*size, 3)
+    box = Image.fromarray(ramp).resize(size[::-1], Image.Resampling.BOX)
+    assert np.abs(small - np.asarray(box, np.float64)).mean() < 3  # of 256: JPEG and the DCT's size
+    with pytest.raises(BadImageError, match="80 x 60 pixels are more than the 79 allowed; scale"):
+        decode_image(data, max_pixels=79)
+
+
+def test_fifty_megapixels_and_more_are_read_without_a_word():
+    data = encoded(Image.new("L", (10_000, 9_000), 77), "JPEG")  # 90 million: Pillow would warn
+    assert decode_image(data, 1).shape == (4500, 5000, 1)
+
+
+@pytest.mark.slow
+def test_two_hundred_megapixels_are_read():
+    data = encoded(Image.new("L", (16_320, 12_240), 77), "JPEG")  # where Pillow would refuse
+    pixels = decode_image(data, 1)
+    assert pixels.shape == (6120, 8160, 1) and (pixels == 77).all()
 
 
 def test_the_first_frame_of_an_animation_counts():

@@ -39,11 +39,34 @@ def test_test_and_val_stand_in_for_each_other(tmp_path):
     assert len(opened(tmp_path, "val")) == 6 and len(opened(tmp_path, "test")) == 4
 
 
-def test_class_folders_without_split_are_evaluated_but_not_trained_on(tmp_path):
-    save_images(tmp_path, {"a": 1, "b": 2})
-    assert len(opened(tmp_path, "test")) == 3
-    with pytest.raises(ValueError, match="no folder for the split 'train'.*put class folders"):
-        opened(tmp_path)
+def test_class_folders_without_split_are_every_split_and_share_out_a_part(tmp_path):
+    save_images(tmp_path, {"a": 5, "b": 7, "lonely": 1})
+    assert {len(opened(tmp_path, split)) for split in ("train", "val", "test")} == {13}
+    held, rest = opened(tmp_path, "holdout"), opened(tmp_path, "remainder")
+    assert sorted([*held.indices, *rest.indices]) == list(range(13))
+    assert np.bincount(held.labels, minlength=3).tolist() == [1, 1, 0]
+
+
+def test_nothing_can_be_held_out_of_single_images(tmp_path):
+    save_images(tmp_path, {"a": 1, "b": 1})
+    assert len(opened(tmp_path)) == 2
+    with pytest.raises(ValueError, match="no class with two examples, so none can be held out"):
+        opened(tmp_path, "remainder")
+
+
+def test_named_files_are_left_out_of_every_split(tmp_path):
+    save_images(tmp_path, {"train/a": 3, "train/b": 2, "val/a": 1, "val/b": 2})
+    spec, exclude = f"folder:{tmp_path}", ("train/a/001.png", "val/b/000.png")
+    train = open_source(spec, "train", exclude=exclude)
+    assert [path.name for path in train.paths] == ["000.png", "002.png", "000.png", "001.png"]
+    assert train.labels.tolist() == [0, 0, 1, 1]
+    assert len(open_source(spec, "val", exclude=exclude)) == 2
+    parts = [open_source(spec, split, exclude=exclude) for split in ("holdout", "remainder")]
+    assert sum(map(len, parts)) == 4
+    with pytest.raises(ValueError, match="val has no image of a left"):
+        open_source(spec, "val", exclude=("val/a/000.png",))
+    with pytest.raises(ValueError, match="no folder or table of images"):
+        open_source("digits", "train", exclude=exclude)
 
 
 def test_hidden_files_are_passed_over_and_others_listed(tmp_path):

@@ -206,3 +206,10 @@ def test_block_outputs_are_the_forward_pass_by_name(id, images):
     last = [max(name for name in outputs if name.startswith(f"stages.{i}")) for i in range(4)]
     for name, feature_map in zip(last, maps, strict=True):
         np.testing.assert_allclose(outputs[name], feature_map, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_images_that_nobody_normalised_are_refused(dtype):
+    model = create_model("vanilla_resnet18_he_relu", stem="cifar", width=0.0625, num_classes=3)
+    with pytest.raises(ValueError, match=f"images are {dtype}; normalise them: model.preprocess"):
+        model(np.zeros((1, 8, 8, 3), dtype))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.training.tiny import BASE, optimizer, tiny
+from zoo.cli import main
 from zoo.data import Augmentation
 from zoo.models import UnknownModelError
 from zoo.training import (
@@ -157,3 +158,15 @@ def test_a_field_younger_than_the_run_counts_with_its_default(tmp_path):
     check_config(tmp_path, record, TrainConfig())
     with pytest.raises(ResumeError, match="ema_decay: None -> 0.9"):
         check_config(tmp_path, record, TrainConfig(ema_decay=0.9))
+
+
+@pytest.mark.parametrize("name", ["folder:photos", "csv:photos.csv", "cifar10"])
+def test_other_data_than_digits_is_not_made_eight_grey_pixels_of(name, capsys, tmp_path):
+    command = ["train", "configs/smoke_digits.py", "--workdir", str(tmp_path / "run")]
+    assert main([*command, "--data.name", name]) == 2
+    said = capsys.readouterr().err
+    assert "8 x 8 grey pixels of every image; set preprocessing.image-size" in said
+    assert not (tmp_path / "run").exists()
+    advised = said.split("such as ")[1].split()
+    assert main([*command, "--data.name", name, *advised, "--data.data-dir", str(tmp_path)]) == 2
+    assert "grey pixels" not in capsys.readouterr().err

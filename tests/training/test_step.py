@@ -169,3 +169,24 @@ def test_a_head_of_another_size_than_the_data_is_refused():
     model = ModelConfig("vanilla_resnet18_tat_lrelu", num_classes=7, stem="cifar", width=0.0625)
     with pytest.raises(ValueError, match="num_classes=7, but digits has 10 classes"):
         prepare(tiny(model=model), solved=SOLVED)
+
+
+def test_class_weights_are_factors_on_the_loss_of_each_example(run, initial):
+    weights = tuple(0.5 + label / 3 for label in range(10))
+    config = tiny(regularization=RegularizationConfig(0.1, class_weights=weights))
+    step = dataclasses.replace(run.train_step, config=config)
+    batch = run.place(run.pipeline.batch(0))
+    images, targets = step.inputs(jax.random.key(0), batch)
+    label = np.asarray(batch["label"])
+    smooth = 0.9 * np.eye(10)[label] + 0.01
+    assert np.allclose(targets, smooth * np.asarray(weights)[label, None])
+    logits = np.asarray(run.model_of(initial)(images), np.float64)
+    losses = np.log(np.exp(logits).sum(1)) - (smooth * logits).sum(1)
+    measured = jax.jit(step.gradients)(initial, batch)[1]["loss"]
+    assert measured == pytest.approx(np.mean(np.asarray(weights)[label] * losses), rel=1e-4)
+
+
+def test_as_many_class_weights_as_classes_are_needed():
+    weights = RegularizationConfig(class_weights=(1.0, 2.0))
+    with pytest.raises(ValueError, match="class_weights has 2 numbers, but digits has 10 classes"):
+        prepare(tiny(regularization=weights), solved=SOLVED)

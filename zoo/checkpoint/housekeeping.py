@@ -49,10 +49,11 @@ def archived(checkpoints: Path) -> list[str]:
     return sorted(p.name for p in checkpoints.iterdir() if p.name.startswith(_ARCHIVED))
 
 
-def retain(checkpoints: Path, keep_last: int, keep_best: int) -> None:
-    """Deletes complete steps that are neither among the last nor among the best."""
+def retain(checkpoints: Path, keep_last: int, keep_best: int, *, keep_first: bool) -> None:
+    """Deletes complete steps that are neither among the last nor among the best, nor the first."""
     records = layout.complete_steps(checkpoints)
-    kept = set(sorted(records)[-keep_last:]) | set(layout.best_steps(records, keep_best))
+    steps = sorted(records)
+    kept = {*steps[-keep_last:], *steps[: int(keep_first)], *layout.best_steps(records, keep_best)}
     for step in records:
         if step in kept:
             continue

@@ -39,6 +39,7 @@ class RunCheckpoints:
       run_dir: the run's directory, made when absent; steps go to `<run_dir>/checkpoints/<step>`.
       keep_last: how many newest steps to keep, at least 1.
       keep_best: how many further steps to keep for their metric.
+      keep_first: whether the first step is kept too.
       best_metric: the metric that ranks steps; a step without it, or with NaN, is never best.
       best_mode: whether the largest or the smallest value is best.
       save_timeout_s: seconds after which a save under way counts as failed.
@@ -50,6 +51,7 @@ class RunCheckpoints:
         *,
         keep_last: int = 2,
         keep_best: int = 1,
+        keep_first: bool = False,
         best_metric: str = "top1",
         best_mode: Literal["max", "min"] = "max",
         save_timeout_s: float = 1200.0,
@@ -61,6 +63,7 @@ class RunCheckpoints:
         self._run_dir = Path(run_dir).expanduser().absolute()
         self._directory = self._run_dir / layout.CHECKPOINTS
         self._keep_last, self._keep_best = keep_last, keep_best
+        self._keep_first = keep_first
         self._best = (best_metric, best_mode)
         self._timeout_s = save_timeout_s
         self._lock: Any = None
@@ -272,7 +275,9 @@ class RunCheckpoints:
             tree.to_storage(named),
             timeout_s=self._timeout_s,
             primary=self._primary,
-            then=lambda: housekeeping.retain(self._directory, self._keep_last, self._keep_best),
+            then=lambda: housekeeping.retain(
+                self._directory, self._keep_last, self._keep_best, keep_first=self._keep_first
+            ),
         )
 
     @property

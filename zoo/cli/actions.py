@@ -45,21 +45,26 @@ def _load(command: commands.Eval | commands.Predict) -> Any:
 def evaluate(command: commands.Eval) -> Output:
     """Accuracy on a split, of one model or of many."""
     from zoo.data import open_source, subset
+    from zoo.data.checking import without_unreadable
 
     if (command.model is None) == (command.models is None):
         raise ValueError("give one model, or --models PATTERN for all published ones that match")
     source = open_source(command.data, command.split, data_dir=command.data_dir)
+    left_out: tuple[str, ...] = ()
+    if command.bad_examples == "skip":
+        source, left_out = without_unreadable(source)
     source = subset(source, command.classes) if command.classes else source
     if command.models is None:
-        return _evaluate_one(command, source)
+        return _evaluate_one(command, source, left_out)
     return _evaluate_matching(command, command.models, source)
 
 
-def _evaluate_one(command: commands.Eval, source: Any) -> Output:
+def _evaluate_one(command: commands.Eval, source: Any, left_out: tuple[str, ...]) -> Output:
     from zoo.evaluation import evaluate_within_memory
     from zoo.processes.agreement import by_first
 
     model = _load(command)
+    _warn_of_seen(command)
     result = evaluate_within_memory(
         model,
         source,
@@ -71,6 +76,8 @@ def _evaluate_one(command: commands.Eval, source: Any) -> Output:
     classes = model.classes or source.classes
     by_first(lambda: _write_evaluation(command, result, classes, source))
     value = {"model": command.model, **result.to_json()}
+    if left_out:
+        value["left_out"] = list(left_out)
     low, high = result.top1_interval
     real = "" if result.real_top1 is None else f"ReaL {100 * result.real_top1:.3f} %   "
     lines = [
@@ -78,10 +85,32 @@ def _evaluate_one(command: commands.Eval, source: Any) -> Output:
         f"top-5 {100 * result.top5:.3f} %   loss {result.loss:.5f}",
         f"{real}95 % interval of top-1 {100 * low:.3f} to {100 * high:.3f} %   "
         f"calibration error {result.calibration_error:.4f}",
-        f"{result.correct1} of {result.n} examples of {result.data} {result.split}, each once",
+        f"{result.correct1} right of all {result.n} examples of {result.data} {result.split}",
         f"{result.device}, precision {result.precision}, {fields(result.preprocess)}",
     ]
-    return Output(value, lines)
+    return Output(value, [*lines, *_left_out_lines(left_out)])
+
+
+def _warn_of_seen(command: commands.Eval) -> None:
+    """Says so where a run is asked about pictures that it was trained on."""
+    from zoo.data.own_pictures import is_own, same_own, splits_of_own
+    from zoo.pretrained.runs import trained_on
+
+    data = trained_on(command.model or "")
+    if data is None or command.split not in ("train", "val", "test"):
+        return
+    if is_own(command.data) and same_own(data, command.data) and not splits_of_own(command.data):
+        print(
+            f"zoo: {command.data} names no test images, so these are also the ones that "
+            f"{command.model} was trained on; --split holdout leaves them out",
+            file=sys.stderr,
+        )
+
+
+def _left_out_lines(names: tuple[str, ...]) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} images cannot be read and are left out: {', '.join(names)}"]
 
 
 def _evaluate_matching(command: commands.Eval, pattern: str, source: Any) -> Output:
@@ -132,26 +161,33 @@ def predict(command: commands.Predict) -> Output:
     from zoo.evaluation import predict
 
     model = _load(command)
-    answers = predict(model, command.files, top=command.top, progress=True)
+    answers = predict(
+        model, command.files, top=command.top, bad_examples=command.bad_examples, progress=True
+    )
     lines = [
         f"{answer['file']}: "
         + ", ".join(
             f"{guess['name']} {100 * guess['probability']:.1f} %" for guess in answer["top"]
         )
         for answer in answers
+        if "error" not in answer
     ]
-    return Output(answers, lines)
+    bad = tuple(answer["file"] for answer in answers if "error" in answer)
+    return Output(answers, [*lines, *_left_out_lines(bad)])
 
 
 def train(command: Any) -> Output:
     """Training from a configuration."""
     from zoo.common.console import parse_duration
     from zoo.training import fit
+    from zoo.training.examples import evaluation_command
+    from zoo.training.validation import check_preprocessing
 
     commands.require_configuration(command)
     settings = command.settings
     if command.start is not None:
         settings = dataclasses.replace(settings, init_from=command.start)
+    check_preprocessing(settings)
     result = fit(
         settings,
         command.workdir,
@@ -160,8 +196,11 @@ def train(command: Any) -> Output:
         allow_config_change=command.allow_config_change,
         allow_data_change=command.allow_data_change,
     )
+    config = command.settings
     value = {"workdir": str(result.run_dir), "step": result.step, "metrics": result.metrics}
-    return Output(value, [_trained_line(value), f"evaluate: zoo eval {result.run_dir} --data ..."])
+    line = _trained_line(value, f"{config.data.name} {config.eval.split}")
+    again = evaluation_command(result.run_dir, config, config.eval.split)
+    return Output(value, [line, f"evaluate: {again}"])
 
 
 def finetune(command: commands.Finetune) -> Output:
@@ -175,16 +214,13 @@ def finetune(command: commands.Finetune) -> Output:
         command.data,
         workdir=command.workdir,
         classes=command.classes,
-        train=command.train,
-        layer_decay=command.layer_decay,
-        steps=command.steps,
-        batch_size=command.batch_size,
-        learning_rate=command.learning_rate,
         data_dir=command.data_dir,
-        seed=command.seed,
+        **dataclasses.asdict(command.options),
     )
     value = result.to_json()
-    return Output(value, [_trained_line(value), *value["commands"], f"report: {value['report']}"])
+    measured = f"{command.data} {value['splits']['measure']}"
+    lines = [_trained_line(value, measured), *value["commands"], f"report: {value['report']}"]
+    return Output(value, lines)
 
 
 def env(command: commands.Env) -> Output:
@@ -230,6 +266,6 @@ def _step(text: str | None) -> Any:
     return int(text)
 
 
-def _trained_line(value: dict[str, Any]) -> str:
-    measured = accuracies({"": value["metrics"]}).strip() or "not evaluated"
+def _trained_line(value: dict[str, Any], name: str) -> str:
+    measured = accuracies({name: value["metrics"]}) or "not evaluated"
     return f"step {value['step']} in {value['workdir']}: {measured}"

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from zoo.data.address import GRAMMAR as _DATA_HELP
+from zoo.finetuning.options import FinetuneOptions
 from zoo.pretrained.address import GRAMMAR as _MODEL_HELP
 from zoo.recipes import RECIPES
 
@@ -25,6 +26,7 @@ _SIZE_HELP = "side in pixels to which images are brought; None: the weight's"
 _EVAL_BATCH_HELP = "examples per step over all devices; halved while they run out of memory"
 _MODELS_HELP = "in place of one model: every published weight that this shell pattern matches"
 _CHECK_HELP = "compute what JAX is known to get wrong on processors; exit code 1 if it does"
+_BAD_HELP = "skip leaves out images that cannot be read, counts and lists them"
 _STEP_HELP = 'of a training run: a step, "best", or the newest when left out'
 
 
@@ -83,6 +85,7 @@ class Eval(Command):
     csv: Annotated[str | None, arg(help="append the result as a row to this file")] = None
     per_class: Annotated[str | None, arg(help="write the accuracy of each class, CSV")] = None
     logits: Annotated[str | None, arg(help="write the logits of every image, FILE.npz")] = None
+    bad_examples: Annotated[Literal["error", "skip"], arg(help=_BAD_HELP)] = "error"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,7 @@ class Predict(Command):
     top: Annotated[int, arg(help="classes per image")] = 5
     image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     step: Annotated[str | None, arg(help=_STEP_HELP)] = None
+    bad_examples: Annotated[Literal["error", "skip"], arg(help=_BAD_HELP)] = "error"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,12 +120,7 @@ class Finetune(Command):
     image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     in_channels: Annotated[Literal[1, 3] | None, arg(help="grey or RGB; None: the weight's")] = None
     classes: Annotated[tuple[str, ...], arg(help="use only these classes, in this order")] = ()
-    train: Annotated[str, arg(help="head, last:N (blocks, and the head) or all")] = "all"
-    layer_decay: Annotated[float, arg(help="factor on the rate per block below the head")] = 1.0
-    steps: Annotated[int | None, arg(help="updates at most; None: 20 epochs, at least 200")] = None
-    batch_size: Annotated[int, arg(help="examples per step over all devices")] = 64
-    learning_rate: Annotated[float | None, arg(help="peak; None: 0.03")] = None
-    seed: Annotated[int, arg(help="of the order of examples")] = 0
+    options: Annotated[FinetuneOptions, arg(name="")] = FinetuneOptions()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

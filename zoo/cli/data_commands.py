@@ -1,7 +1,6 @@
 """`zoo data`: packing a data set once, and checking what a user has."""
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tyro
@@ -10,7 +9,6 @@ from tyro.conf import Positional, arg
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
 from zoo.common.console import Progress
-from zoo.data.address import parse_data
 
 _DATA = Literal["imagenet2012"]
 _FOUND_PROBLEMS = 1
@@ -41,11 +39,11 @@ class Check(Command):
     $ zoo data check imagenet2012 ~/downloads --everything --json
     """
 
-    data: Annotated[Positional[str], arg(help="imagenet2012, or folder:PATH")]
+    data: Annotated[Positional[str], arg(help="imagenet2012, folder:PATH or csv:FILE")]
     folder: Annotated[
         Positional[str | None], arg(help="of imagenet2012: with the archives, images or shards")
     ] = None
-    smallest_side: Annotated[int, arg(help="of folder: warn of images below so many pixels")] = 32
+    smallest_side: Annotated[int, arg(help="of pictures: warn of images below so many pixels")] = 32
     sample: Annotated[int, arg(help="images per split to decode")] = 2000
     everything: Annotated[bool, arg(help="decode all images, hash all archives and shards")] = False
     partial: Annotated[bool, arg(help="the folder is meant to hold a part only")] = False
@@ -94,25 +92,28 @@ def _prepare(command: Prepare) -> Output:
 
 
 def _check(command: Check) -> Output:
-    folder = parse_data(command.data).folder
-    if folder is not None and command.folder is None:
-        return _check_folder(folder, command.smallest_side)
+    from zoo.data.own_pictures import is_own
+
+    if is_own(command.data) and command.folder is None:
+        return _check_pictures(command.data, command.smallest_side)
     if command.data != "imagenet2012" or command.folder is None:
         raise ValueError(
-            f"{command.data!r} cannot be checked; write folder:PATH, or imagenet2012 FOLDER"
+            f"{command.data!r} cannot be checked; write folder:PATH, csv:FILE, or "
+            "imagenet2012 FOLDER"
         )
     return _check_imagenet(command, command.folder)
 
 
-def _check_folder(path: Path, smallest_side: int) -> Output:
-    from zoo.data.checking import check_folder
+def _check_pictures(data: str, smallest_side: int) -> Output:
+    from zoo.data.checking import check_pictures
 
     with _Parts("checking") as bar:
-        found = check_folder(path, smallest_side=smallest_side, progress=bar.show)
+        found = check_pictures(data, smallest_side=smallest_side, progress=bar.show)
     lines = [
         f"{split}: {sum(classes.values()):,} images of {len(classes)} classes"
         for split, classes in found.images.items()
     ]
+    lines += [f"note: {note}" for note in found.notes]
     lines += [f"warning: {warning}" for warning in found.warnings]
     lines += [f"PROBLEM: {error}" for error in found.errors]
     return Output(found.to_json(), lines, _FOUND_PROBLEMS if found.errors else 0)

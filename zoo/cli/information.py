@@ -58,12 +58,13 @@ def _of_run(path: str) -> dict[str, Any]:
     from zoo.checkpoint import read_record
     from zoo.pretrained import load_pretrained
     from zoo.pretrained.loading import served_step
+    from zoo.pretrained.runs import run_metrics
     from zoo.pretrained.writing import describe
 
     record = read_record(path, served_step(path))
     described = describe(load_pretrained(path))
     described["classes"] = list(described["classes"])
-    metrics = {record.record["data"]["source"]: record.metrics} if record.metrics else {}
+    metrics = run_metrics(path, record)
     return {"id": path, **described, "step": record.step, "metrics": metrics, "files": {}}
 
 

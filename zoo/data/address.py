@@ -2,6 +2,7 @@
 
 NAME         one of `DATA_SETS`; its files are in `data_dir`, or in a cache
 folder:PATH  class folders of images
+csv:FILE     a table with the columns path and label, and split if it has one
 tfds:NAME    a TensorFlow data set that is already prepared as ArrayRecord
 
 Needs neither NumPy nor JAX: help texts and checks of configurations read it.
@@ -16,7 +17,7 @@ DATA_SETS = (
     "digits", "cifar10", "cifar100", "imagenet2012",
     "imagenetv2", "imagenet-a", "imagenet-r", "imagenet-sketch",
 )  # fmt: skip
-_FORMS = {"folder": "PATH", "tfds": "NAME"}
+_FORMS = {"folder": "PATH", "csv": "FILE", "tfds": "NAME"}
 _HERE = "digits"  # comes with a library
 GRAMMAR = ", ".join([*DATA_SETS, *(f"{kind}:{rest}" for kind, rest in _FORMS.items())])
 
@@ -44,7 +45,7 @@ class DataAddress:
     @property
     def takes_data_dir(self) -> bool:
         """Whether its files are somewhere that has to be said."""
-        return self.kind != "folder" and self.name != _HERE
+        return self.kind not in ("folder", "csv") and self.name != _HERE
 
     @property
     def placeless(self) -> "DataAddress":

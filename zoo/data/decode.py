@@ -2,7 +2,10 @@
 
 Pillow is the decoder of all published numbers. The rules, in the order they apply:
 
-- EXIF orientation is ignored, as in the reference evaluations of ImageNet.
+- EXIF orientation is ignored, as in the reference evaluations of ImageNet, unless `upright` is
+  asked for, as it is for a user's own pictures. (Pillow always turns TIFF.)
+- A JPEG of more than 50 megapixels is decoded at a half, a quarter or an eighth of its size (the
+  DCT is inverted at the lower resolution), the largest of them that has no more.
 - Of an animation or a multi-page file the first frame counts.
 - 16-bit grey keeps its high byte, which is what Pillow does to 16-bit colour.
 - Transparency is dropped: the colours stored under it show.
@@ -11,6 +14,7 @@ Pillow is the decoder of all published numbers. The rules, in the order they app
 - A truncated file is refused; no missing part is ever invented.
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -18,11 +22,26 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from zoo.data.decode_limits import TimedBytes, has_too_many_scans, pixels_allowed
 
 MAX_PIXELS = 50_000_000
+UNNAMED = "the image given as bytes"
+_JPEG_SCALES = (1, 2, 4, 8)
+_JPEG_START = b"\xff\xd8\xff"
+_AS_STORED = 1
+# EXIF orientation -> what shows the picture as it was taken.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # Not EPS, which starts an external program, nor JPEG 2000, whose decoder fills truncated files up.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -60,6 +79,7 @@ def decode_image(
     *,
     name: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    upright: bool = False,
 ) -> np.ndarray:
     """Decode a file, or the bytes of one, by the rules of this module.
 
@@ -67,7 +87,9 @@ def decode_image(
       image: path of the file, or its bytes.
       channels: 3 for RGB, 1 for luma.
       name: how errors call the image; the path when there is one.
-      max_pixels: larger images are refused from their header, before any pixel is decoded.
+      max_pixels: larger images are refused from their header, before any pixel is decoded, unless
+        they are JPEG and have no more at an eighth of their size.
+      upright: whether the picture is turned and mirrored as its EXIF orientation says.
 
     Returns:
       [height, width, channels] uint8.
@@ -76,11 +98,38 @@ def decode_image(
       BadImageError: if the file is missing, empty, not an image, damaged or too large.
     """
     if isinstance(image, bytes):
-        name, data = name or "the image given as bytes", image
+        name, data = name or UNNAMED, image
     else:
         name = name or str(image)
         data = read_image(image)
-    return _with_opened(data, name, max_pixels, lambda opened: to_array(opened, channels))
+
+    def pixels(opened: Image.Image) -> np.ndarray:
+        return to_array(turned(opened) if upright else opened, channels)
+
+    return _with_opened(data, name, max_pixels, pixels)
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """The picture turned and mirrored as its EXIF orientation says."""
+    image.load()  # before it, Pillow does not know of a TIFF that it turns itself
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def is_turned(data: bytes) -> bool:
+    """Whether an image's EXIF says that it is shown otherwise than it is stored."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            return _orientation(opened) in _TURNS
+    except (*_DECODER_ERRORS, *_BOMB_ERRORS):
+        return False  # whoever decodes it says what is wrong
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, _AS_STORED)
+    except _DECODER_ERRORS:
+        return _AS_STORED  # damaged metadata is no reason to refuse whole pixels
 
 
 def check_image(data: bytes, name: str) -> ImageForm:
@@ -107,8 +156,8 @@ def _with_opened(
     if not data:
         raise BadImageError(f"{name}: the file is empty; replace or remove it")
     try:
-        with Image.open(TimedBytes(data), formats=FORMATS) as opened:
-            _check_size(opened.size, name, pixels_allowed(opened.format, max_pixels))
+        with _open(data) as opened:
+            _fit_size(opened, name, pixels_allowed(opened.format, max_pixels))
             _check_scans(opened, data, name)
             return use(opened)
     except _BOMB_ERRORS as error:
@@ -122,6 +171,14 @@ def _with_opened(
         ) from error
     except _DECODER_ERRORS as error:
         raise BadImageError(f"{name}: damaged image ({error}); replace or remove it") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    # Of a large JPEG, which can be decoded at a fraction, Pillow's own check would only warn or
+    # refuse: it knows nothing of fractions.
+    if data.startswith(_JPEG_START):
+        return JpegImageFile(TimedBytes(data))
+    return Image.open(TimedBytes(data), formats=FORMATS)
 
 
 def to_array(image: Image.Image, channels: int) -> np.ndarray:
@@ -153,13 +210,18 @@ def read_image(path: str | Path) -> bytes:
         raise BadImageError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise BadImageError(
-            f"{name}: {width} x {height} pixels are more than the {max_pixels:,} allowed; "
-            "scale it down, remove it or raise max_pixels"
-        )
+def _fit_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    """Makes a large JPEG decode at a fraction of its size; refuses what is larger still."""
+    width, height = image.size
+    for scale in _JPEG_SCALES if isinstance(image, JpegImageFile) else _JPEG_SCALES[:1]:
+        if -(-width // scale) * -(-height // scale) <= max_pixels:
+            if scale > 1:
+                image.draft(image.mode, (width // scale, height // scale))
+            return
+    raise BadImageError(
+        f"{name}: {width} x {height} pixels are more than the {max_pixels:,} allowed; "
+        "scale it down or remove it"
+    )
 
 
 def _check_scans(image: Image.Image, data: bytes, name: str) -> None:

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from zoo.data.decode import BadImageError
+from zoo.data.decode import UNNAMED, BadImageError, decode_image
 from zoo.data.preprocessing import Preprocessing
-from zoo.data.records import Record, Source
+from zoo.data.records import Record, Source, encoded_record, file_of, origin_of
 
 Batch = dict[str, np.ndarray]
 
@@ -74,9 +74,28 @@ def _eval_batches(
             yield batch
 
 
+def read_example(source: Source, index: int, preprocessing: Preprocessing) -> Record:
+    """`source[index]`, its file turned or not where `preprocessing.orientation` says so.
+
+    Raises:
+      BadImageError: if the image cannot be read.
+    """
+    file = None if preprocessing.orientation is None else encoded_record(source, index)
+    if file is None:
+        return source[index]
+    return Record(decode_image(file[0], upright=is_upright(source, preprocessing)), file[1])
+
+
+def is_upright(source: Source, preprocessing: Preprocessing) -> bool:
+    """Whether files of this source are turned as their EXIF says."""
+    if preprocessing.orientation is not None:
+        return preprocessing.orientation == "exif"
+    return getattr(origin_of(source), "own", False)
+
+
 def _framed(source: Source, preprocessing: Preprocessing, index: int) -> Record:
     try:
-        image, label = source[index]
+        image, label = read_example(source, index, preprocessing)
         return Record(preprocessing.transform(image), label)
     except BadImageError as error:
         raise named_bad_image(source, index, error) from error
@@ -94,9 +113,9 @@ def stored_frames(
 
 def named_bad_image(source: Source, index: int, error: BadImageError) -> BadImageError:
     """The same error, saying which example it is and, where there is one, its file."""
-    paths = getattr(source, "paths", None)
-    file = "" if paths is None or str(paths[index]) in str(error) else f"{paths[index]}: "
-    return BadImageError(f"{source.name} example {index}: {file}{error}")
+    path, text = file_of(source, index), str(error).replace(f"{UNNAMED}: ", "")
+    file = "" if path is None or str(path) in text else f"{path}: "
+    return BadImageError(f"{source.name} example {index}: {file}{text}")
 
 
 def check_split(source: Source, batch_size: int, process_index: int, process_count: int) -> None:

@@ -1,14 +1,18 @@
 """A folder of images: PATH/train/<class>/... and PATH/val/<class>/... ."""
 
-import hashlib
 import os
-import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from zoo.data.decode import decode_image, read_image
-from zoo.data.records import Record, content_fingerprint
+from zoo.data.image_files import (
+    ALL_SPLIT_NAMES,
+    SPLIT_NAMES,
+    ByClass,
+    ImageFiles,
+    class_name,
+    class_order,
+    require_classes,
+)
 
 # The second row cannot be decoded; it counts as images so that such files are named, not ignored.
 IMAGE_SUFFIXES = frozenset(
@@ -17,97 +21,77 @@ IMAGE_SUFFIXES = frozenset(
         ".jp2 .j2k .jxl .heic .heif .avif"
     ).split()
 )
-_SPLIT_FOLDERS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "test"),
-    "test": ("test", "val", "valid", "validation"),
-}
-_ALL_SPLIT_FOLDERS = tuple(dict.fromkeys(sum(_SPLIT_FOLDERS.values(), ())))
 
 
-class ImageFolder:
-    """Images in one folder per class, decoded when asked for, always as RGB.
+class ImageFolder(ImageFiles):
+    """Images in one folder per class.
 
-    Classes are the folder names (Unicode NFC) in sorted order; when all names are numbers, in the
-    order of the numbers. Files lie in a class folder or below it. Hidden files and folders are
-    passed over; `ignored` lists the files that are no images by their ending.
+    Classes are the folder names. Files lie in a class folder or below it. Hidden files and folders
+    are passed over; `ignored` lists the files that are no images by their ending.
 
     Attributes:
-      paths: the image files, sorted within each class.
-      labels: [n] int32.
+      folder: that holds the class folders.
       ignored: files passed over because of their ending.
 
     Raises:
       ValueError: on no or one class, a class without images, or images beside the class folders.
     """
 
-    def __init__(self, folder: Path, name: str, split: str) -> None:
-        self.name, self.split, self.folder = name, split, folder
-        class_folders = _class_folders(folder)
-        self.classes = tuple(class_folders)
-        files = [_image_files(path) for path in class_folders.values()]
-        counts = {
-            label: len(images) for label, (images, _) in zip(self.classes, files, strict=True)
-        }
-        _check_classes(folder, counts)
-        self.paths = [path for images, _ in files for path in images]
-        self.ignored = [path for _, others in files for path in others]
-        self.labels = np.repeat(np.arange(len(files)), list(counts.values())).astype(np.int32)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hex sha256 over the relative path and size of every image file."""
-        digest = hashlib.sha256()
-        for path in self.paths:
-            line = f"{path.relative_to(self.folder)}\0{path.stat().st_size}\n"
-            digest.update(line.encode(errors="surrogateescape"))
-        return content_fingerprint(self, digest.hexdigest())
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Record:
-        return Record(decode_image(self.paths[index]), int(self.labels[index]))
-
-    def encoded(self, index: int) -> bytes:
-        """Bytes of an image file.
-
-        Raises:
-          BadImageError: if they cannot be read.
-        """
-        return read_image(self.paths[index])
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        split: str,
+        *,
+        root: Path | None = None,
+        exclude: Sequence[str] = (),
+    ) -> None:
+        files = {label: _image_files(path) for label, path in _class_folders(folder).items()}
+        require_classes(folder, {name: len(f[0]) for name, f in files.items()}, "class folders")
+        self.folder = folder
+        self.ignored = [path for _, others in files.values() for path in others]
+        images = {label: found for label, (found, _) in files.items()}
+        super().__init__(root or folder, name, split, images, exclude)
 
 
-def open_image_folder(path: str, split: str) -> ImageFolder:
+def open_image_folder(path: str, split: str, exclude: Sequence[str] = ()) -> ImageFolder:
     """One split of a folder of images.
 
     The split is PATH/train for "train", and for "val" and "test" the folder of that name or of the
-    other. Where PATH holds class folders directly, it is taken as the split that is evaluated.
+    other. Where PATH holds class folders directly, every split is all of them.
+
+    Args:
+      path: of the folder.
+      split: "train", "val" or "test".
+      exclude: files left out, relative to the folder.
 
     Raises:
       ValueError: if the folder or the split is missing, its class folders are not as
         `ImageFolder` needs them, or another split has other classes.
     """
-    root = Path(path).expanduser().resolve()
-    if not root.is_dir():
-        raise ValueError(f"{root} is not a folder; give folder:PATH with class folders of images")
-    present = [name for name in _ALL_SPLIT_FOLDERS if (root / name).is_dir()]
-    if not present and split != "train":
-        return ImageFolder(root, f"folder:{root.name}", split)
-    folder = next((root / name for name in _SPLIT_FOLDERS[split] if name in present), None)
+    root = _root(path)
+    present = split_folders(root)
+    if not present:
+        return ImageFolder(root, f"folder:{root.name}", split, exclude=exclude)
+    folder = next((root / name for name in SPLIT_NAMES[split] if name in present), None)
     if folder is None:
-        found = ", ".join(present) or "no split folder"
         raise ValueError(
-            f"{root} has no folder for the split {split!r} (found: {found}); "
+            f"{root} has no folder for the split {split!r} (found: {', '.join(present)}); "
             f"put class folders of images into {root / split}"
         )
-    source = ImageFolder(folder, f"folder:{root.name}", split)
+    source = ImageFolder(folder, f"folder:{root.name}", split, root=root, exclude=exclude)
     for other in present:
         _check_same_classes(source, root / other)
     return source
 
 
-def list_splits(path: str | Path) -> dict[str, dict[str, list[Path]]]:
+def split_folders(path: str | Path) -> list[str]:
+    """Names of the split folders in a folder of images."""
+    root = Path(path).expanduser()
+    return [name for name in ALL_SPLIT_NAMES if (root / name).is_dir()]
+
+
+def list_folder(path: str | Path) -> dict[str, ByClass]:
     """Split folder -> class -> image files of a folder of images, whatever is wrong with them.
 
     Where PATH holds class folders directly, the only split is called "all".
@@ -115,14 +99,19 @@ def list_splits(path: str | Path) -> dict[str, dict[str, list[Path]]]:
     Raises:
       ValueError: if the folder is missing, or images lie beside class folders.
     """
-    root = Path(path).expanduser().resolve()
-    if not root.is_dir():
-        raise ValueError(f"{root} is not a folder; give folder:PATH with class folders of images")
-    present = {name: root / name for name in _ALL_SPLIT_FOLDERS if (root / name).is_dir()}
+    root = _root(path)
+    present = {name: root / name for name in split_folders(root)}
     return {
         name: {label: _image_files(files)[0] for label, files in _class_folders(folder).items()}
         for name, folder in (present or {"all": root}).items()
     }
+
+
+def _root(path: str | Path) -> Path:
+    root = Path(path).expanduser().resolve()
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder; give folder:PATH with class folders of images")
+    return root
 
 
 def _class_folders(folder: Path) -> dict[str, Path]:
@@ -135,14 +124,15 @@ def _class_folders(folder: Path) -> dict[str, Path]:
             f"{folder} has {len(loose)} images beside its {len(folders)} class folders, such as "
             f"{loose[0].name}; move every image into the folder of its class{_hint(loose[0].name)}"
         )
-    named = [(unicodedata.normalize("NFC", entry.name), entry) for entry in folders]
+    named = [(class_name(entry.name), entry) for entry in folders]
+    # "1" and "01" are one class where all names are numbers.
     numeric = all(name.isdecimal() for name, _ in named)
-    named.sort(key=lambda pair: (int(pair[0]) if numeric else 0, pair[0]))
     keys = [int(name) if numeric else name for name, _ in named]
-    repeated = [name for (name, _), a, b in zip(named, keys, keys[1:], strict=False) if a == b]
+    repeated = [name for (name, _), key in zip(named, keys, strict=True) if keys.count(key) > 1]
     if repeated:
         raise ValueError(f"{folder} has two folders for the class {repeated[0]!r}; merge them")
-    return dict(named)
+    by_name = dict(named)
+    return {name: by_name[name] for name in class_order(by_name)}
 
 
 def _hint(name: str) -> str:
@@ -165,18 +155,6 @@ def _image_files(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-
-
-def _check_classes(folder: Path, counts: dict[str, int]) -> None:
-    empty = [name for name, count in counts.items() if count == 0]
-    if len(counts) < 2 or empty:
-        shown = ", ".join(f"{name}: {count}" for name, count in list(counts.items())[:20])
-        problem = (
-            f"{len(empty)} of {len(counts)} classes without images ({', '.join(empty[:5])})"
-            if empty
-            else f"{len(counts)} class folders, needed are 2 or more"
-        )
-        raise ValueError(f"{folder} has {problem}; images per class: {shown or 'none'}")
 
 
 def _check_same_classes(source: ImageFolder, other: Path) -> None:

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from zoo.data.augmentation import Augmentation, crop_box
-from zoo.data.decode import BadImageError
+from zoo.data.decode import BadImageError, is_turned
 from zoo.data.eval_pipeline import (
     Batch,
     check_split,
     eval_batches,
+    is_upright,
     named_bad_image,
+    read_example,
     stored_frames,
 )
 from zoo.data.fast_decode import crop_of_jpeg, missing_libraries
@@ -126,6 +128,8 @@ class TrainPipeline:
         }
         if self.decoder != "pillow":
             decides["decoder"] = self.decoder
+        if is_upright(self.source, self.preprocessing):
+            decides["upright"] = True
         return json.loads(json.dumps(decides))
 
     @property
@@ -210,7 +214,8 @@ class TrainPipeline:
         found = None
         if self.decoder == "fast" and area is not None:
             found = encoded_record(self.source, number)
-        if area is not None and found is not None:
+        upright = is_upright(self.source, self.preprocessing)
+        if area is not None and found is not None and not (upright and is_turned(found[0])):
             generator = example_generator(self.seed, epoch, number, STREAM_RESIZED_CROP)
             frame = crop_of_jpeg(
                 found[0],
@@ -219,7 +224,7 @@ class TrainPipeline:
             )
             if frame is not None:
                 return frame, found[1]
-        image, label = self.source[number]
+        image, label = read_example(self.source, number, self.preprocessing)
         return self.augmentation.frame(image, self.preprocessing, self.seed, epoch, number), label
 
     def _note_skipped(self, step: int, batch: Batch) -> Batch:

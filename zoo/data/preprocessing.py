@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from zoo.data.decode import MAX_PIXELS, BadImageError, decode_image, to_array
+from zoo.data.decode import MAX_PIXELS, BadImageError, decode_image, to_array, turned
 
 CROP_MODES = ("center", "squash", "border")
 INTERPOLATIONS = {
@@ -25,6 +25,7 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 DECODERS = ("pillow",)
+ORIENTATIONS = (None, "exif", "stored")
 FILE_CHANNELS = (1, 3)
 
 _Array = TypeVar("_Array", bound=Any)
@@ -52,6 +53,9 @@ class Preprocessing:
       std: per channel, on the scale 0..1, positive.
       channels: 3 (RGB) or 1 (luma); any other number for arrays, which no image file holds.
       decoder: "pillow"; the one all numbers are published with.
+      orientation: "exif" turns every file as its EXIF says, "stored" none; None turns a user's own
+        pictures (`folder:`, `csv:`, files to predict) and no other data set's, so that ImageNet is
+        evaluated as it always was.
 
     Raises:
       ValueError: with every mistake of the arguments in one message.
@@ -65,6 +69,7 @@ class Preprocessing:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     channels: int = 3
     decoder: str = "pillow"
+    orientation: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("image_size", "mean", "std"):
@@ -95,10 +100,13 @@ class Preprocessing:
             ("crop_mode", CROP_MODES),
             ("interpolation", tuple(INTERPOLATIONS)),
             ("decoder", DECODERS),
+            ("orientation", ORIENTATIONS),
         )
         for name, allowed in choices:
             if getattr(self, name) not in allowed:
-                found.append(f"{name} is {getattr(self, name)!r}, allowed: {', '.join(allowed)}")
+                found.append(
+                    f"{name} is {getattr(self, name)!r}, allowed: {', '.join(map(str, allowed))}"
+                )
         return found
 
     @classmethod
@@ -206,10 +214,11 @@ class Preprocessing:
                 f"[height, width, {self.channels}], or load the model with in_channels=3"
             )
         if isinstance(image, str | Path | bytes):
-            return decode_image(image, self.channels)
+            return decode_image(image, self.channels, upright=self.orientation != "stored")
         if isinstance(image, Image.Image):
             try:
-                return to_array(image, self.channels)
+                upright = self.orientation != "stored"
+                return to_array(turned(image) if upright else image, self.channels)
             except OSError as error:  # opened, but not yet decoded: the file is damaged
                 name = getattr(image, "filename", "") or "the Pillow image"
                 raise BadImageError(f"{name}: damaged image ({error})") from error

@@ -1,18 +1,16 @@
 """Records and random-access sources: what every data set looks like to the rest of the project.
 
-Owns the `Source` protocol, the in-memory source and the views on a source: `subset`, `limit`,
-`holdout` and `remainder`. Opening a data set by name is `zoo.data.sources`.
+Owns the `Source` protocol, the in-memory source and the views on a source: `subset` and `limit`.
+Opening a data set by name is `zoo.data.sources`.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-
-# A fifth of every class is held out, and no more of it than tell accuracies apart.
-_HELD_OUT_EVERY, _HELD_OUT_MOST = 5, 100
 
 
 class MissingSplitError(ValueError):
@@ -195,47 +193,25 @@ def limit(source: Source, n: int) -> SourceView:
     return SourceView(source, f"{source.name}[:{n}]", indices, source.classes)
 
 
-def holdout(source: Source) -> SourceView:
-    """A part of a training split that is not trained on, so that choices can be made by it.
-
-    Of a class with n examples round(n / 5), at least 1 and at most 100, evenly spread over the
-    source's order; nothing is random.
-
-    Raises:
-      ValueError: if a class has fewer than two examples, so that none would be left to train on.
-    """
-    chosen = np.flatnonzero(_held_out(source))
-    return SourceView(source, source.name, chosen, source.classes, split="holdout")
-
-
-def remainder(source: Source) -> SourceView:
-    """What `holdout` leaves: every example is in one of the two."""
-    chosen = np.flatnonzero(~_held_out(source))
-    return SourceView(source, source.name, chosen, source.classes, split="remainder")
-
-
-def _held_out(source: Source) -> np.ndarray:
-    labels = source_labels(source)
-    held = np.zeros(len(labels), bool)
-    for label, name in enumerate(source.classes):
-        members = np.flatnonzero(labels == label)
-        n = len(members)
-        if n < 2:
-            raise ValueError(
-                f"{source.name} {source.split} has {n} examples of {name}, of which none can be "
-                "held out; add examples, or give the data a val split"
-            )
-        count = min(max(1, round(n / _HELD_OUT_EVERY)), _HELD_OUT_MOST)
-        held[members[(2 * np.arange(count) + 1) * n // (2 * count)]] = True
-    return held
-
-
 def source_labels(source: Source) -> np.ndarray:
     """Labels of all examples, int32 [n]; read record by record where the source keeps no list."""
     labels = getattr(source, "labels", None)
     if labels is None:
         labels = [source[index].label for index in range(len(source))]
     return np.asarray(labels, np.int32)
+
+
+def origin_of(source: Source) -> Source:
+    """The source behind all views of it."""
+    return origin_of(source.source) if isinstance(source, SourceView) else source
+
+
+def file_of(source: Source, index: int) -> Path | None:
+    """The file of an image, where the source keeps files."""
+    if isinstance(source, SourceView):
+        return file_of(source.source, int(source.indices[index]))
+    paths = getattr(source, "paths", None)
+    return None if paths is None else paths[index]
 
 
 def encoded_record(source: Source, index: int) -> tuple[bytes, int] | None:

@@ -5,6 +5,7 @@ bit. Owns no order and no randomness: both are the pipeline's.
 """
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +16,13 @@ import numpy as np
 from zoo.data.augmentation import Augmentation, random_crop_flip
 from zoo.data.eval_pipeline import eval_batches
 from zoo.data.pipeline import TrainPipeline
+from zoo.data.preprocessing import Preprocessing
+from zoo.data.records import ArraySource, Source, origin_of
 
 Arrays = dict[str, Any]
+
+IN_MEMORY_BYTES = 2**28
+"""Images of more than this are decoded again whenever they are needed."""
 
 _BATCH_SIZE = 1000
 _THREADS = min(16, os.cpu_count() or 1)
@@ -49,8 +55,29 @@ def resident_arrays(pipeline: TrainPipeline) -> Arrays:
     Raises:
       BadImageError: at the first image that cannot be read.
     """
-    source, size = pipeline.source, min(_BATCH_SIZE, len(pipeline.source))
-    batches = list(eval_batches(source, pipeline.preprocessing, batch_size=size, threads=_THREADS))
+    return _frames(pipeline.source, pipeline.preprocessing)
+
+
+def in_memory(source: Source, preprocessing: Preprocessing) -> Source:
+    """The same examples, decoded once and brought to the size of the network where they fit.
+
+    What `eval_batches` makes of them is the same. Only a user's own pictures are kept so: other
+    data sets lie in memory already, or do not fit.
+
+    Raises:
+      BadImageError: at the first image that cannot be read.
+    """
+    shape = (*preprocessing.image_size, preprocessing.channels)
+    large = len(source) * math.prod(shape) > IN_MEMORY_BYTES
+    if large or not preprocessing.keeps(shape) or not getattr(origin_of(source), "own", False):
+        return source
+    frames = _frames(source, preprocessing)
+    return ArraySource(source.name, source.split, source.classes, frames["image"], frames["label"])
+
+
+def _frames(source: Source, preprocessing: Preprocessing) -> Arrays:
+    size = min(_BATCH_SIZE, len(source))
+    batches = list(eval_batches(source, preprocessing, batch_size=size, threads=_THREADS))
     return {
         name: np.concatenate([b[name][b["mask"]] for b in batches]) for name in ("image", "label")
     }

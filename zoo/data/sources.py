@@ -4,19 +4,20 @@ What a name means is `zoo.data.address`'s, what a source is `zoo.data.records`';
 has a module.
 """
 
+from collections.abc import Sequence
+
 from zoo.data.address import DataAddress, parse_data
 from zoo.data.cifar import CIFAR10, CIFAR100, open_cifar
 from zoo.data.digits import open_digits
-from zoo.data.image_folder import open_image_folder
+from zoo.data.holdout import holdout, remainder
 from zoo.data.imagenet.source import open_imagenet
 from zoo.data.imagenet.variants import VARIANTS, open_variant
+from zoo.data.own_pictures import is_own, open_own
 from zoo.data.records import (
     ArraySource,
     Record,
     Source,
-    holdout,
     limit,
-    remainder,
     source_labels,
     subset,
 )
@@ -36,16 +37,21 @@ SPLITS = ("train", "val", "test", "holdout", "remainder")
 _PARTS_OF_TRAIN = {"holdout": holdout, "remainder": remainder}
 
 
-def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source:
+def open_source(
+    spec: str, split: str, *, data_dir: str | None = None, exclude: Sequence[str] = ()
+) -> Source:
     """Open one split of a data set.
 
     Args:
       spec: "digits", "cifar10", "cifar100", "imagenet2012" (archives, Kaggle's tree, class
         folders, flat validation images, TFDS or packed), its test sets "imagenetv2",
-        "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" or "tfds:NAME".
+        "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" (class folders of images),
+        "csv:FILE" (a table with the columns path and label, and split if it has one)
+        or "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
       split: "train", "val" or "test"; the last two name the same split where only one exists.
-        "holdout" and "remainder" are two parts of train, see `zoo.data.records.holdout`.
-      data_dir: where the files of all but digits and folders are; each has a default.
+        "holdout" and "remainder" are two parts of train, see `zoo.data.holdout`.
+      data_dir: where the files of all but digits, folders and tables are; each has a default.
+      exclude: files of a folder or table that are left out, as their relative names.
 
     Raises:
       ValueError: if the name or split is unknown, or the data is missing or damaged.
@@ -57,10 +63,12 @@ def open_source(spec: str, split: str, *, data_dir: str | None = None) -> Source
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}, allowed: {', '.join(SPLITS)}")
     if part := _PARTS_OF_TRAIN.get(split):
-        return part(open_source(spec, "train", data_dir=data_dir))
+        return part(open_source(spec, "train", data_dir=data_dir, exclude=exclude))
+    if is_own(spec):
+        return open_own(spec, split, exclude)
+    if exclude:
+        raise ValueError(f"{spec} is no folder or table of images, of which files can be left out")
     match parse_data(spec):
-        case DataAddress("folder", path):
-            return open_image_folder(path, split)
         case DataAddress("tfds", name):
             return open_tfds(name, split, data_dir)
         case DataAddress(_, "digits"):

@@ -69,6 +69,41 @@ def per_class_counts(
     return right.astype(np.int64), np.bincount(labels, minlength=classes).astype(np.int64)
 
 
+def balanced_accuracy(labels: np.ndarray, correct: np.ndarray) -> float:
+    """Mean accuracy of the classes that have examples: every class counts alike.
+
+    Args:
+      labels: [examples] integers.
+      correct: [examples] bool.
+    """
+    right, n = per_class_counts(labels, correct, int(labels.max()) + 1)
+    return float(np.mean(right[n > 0] / n[n > 0]))
+
+
+def paired_difference(
+    ours: np.ndarray, theirs: np.ndarray, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference of two accuracies on the same examples, and the ends of its interval.
+
+      d = (a - b) / n; interval p - q -+ z sqrt((p + q - (p - q)^2) / (n + 2)),
+      p = (a + 1) / (n + 2), q = (b + 1) / (n + 2), with a examples that only the first has right
+      and b that only the second has
+
+    Args:
+      ours, theirs: [examples] bool, which are right.
+      confidence: of the interval, in (0, 1).
+
+    Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data".
+    """
+    n = len(ours)
+    only_ours, only_theirs = np.count_nonzero(ours & ~theirs), np.count_nonzero(theirs & ~ours)
+    p, q = (only_ours + 1) / (n + 2), (only_theirs + 1) / (n + 2)
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    half = z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+    return (only_ours - only_theirs) / n, max(-1.0, p - q - half), min(1.0, p - q + half)
+
+
 def expected_calibration_error(
     confidence: np.ndarray, correct: np.ndarray, bins: int = CALIBRATION_BINS
 ) -> float:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -11,7 +11,9 @@ from flax import nnx
 
 from zoo.classifier import Classifier
 from zoo.common.console import watched
+from zoo.data import BadImageError, Preprocessing
 from zoo.data.imagenet.labels import readable
+from zoo.data.preprocessing import ImageInput
 from zoo.evaluation.compatibility import require_trained
 from zoo.models import Params, merge
 from zoo.pretrained.loading import as_classifier
@@ -21,10 +23,11 @@ _BATCH_SIZE = 32
 
 def predict(
     model: Classifier | str | Path,
-    files: Sequence[str | Path],
+    files: Sequence[ImageInput],
     *,
     top: int = 5,
     precision: str = "highest",
+    bad_examples: Literal["error", "skip"] = "error",
     progress: bool = False,
 ) -> list[dict[str, Any]]:
     """The most probable classes of image files, in the order given.
@@ -33,21 +36,24 @@ def predict(
 
     Args:
       model: a classifier, or whatever `load_pretrained` accepts.
-      files: paths of images.
+      files: paths of images; encoded bytes, Pillow images and uint8 arrays do as well.
       top: how many classes to return, at most as many as there are.
       precision: of matrix products.
+      bad_examples: "error" stops at a file that is not a whole image; "skip" answers with
+        {file, error} in its place.
       progress: show a progress bar on standard error.
 
     Returns:
       Per file: file, class, name, index, probability of the first, and `top`, a list of
       {class, name, index, probability}, best first. `name` is readable where the class is a
-      WordNet id. Without class names a class is its index as text.
+      WordNet id. Without class names a class is its index as text. What is no file is called by
+      its place, such as "image 0".
 
     Raises:
       BadImageError: for a file that is not a whole image; names it.
       ValueError: for no files, top < 1, or a model that is not trained.
     """
-    if top < 1 or not files:
+    if top < 1 or not len(files):
         raise ValueError(f"top={top}, {len(files)} files; give top >= 1 and at least one file")
     model = as_classifier(model)
     require_trained(model)
@@ -57,14 +63,32 @@ def predict(
     starts = range(0, len(files), size)
     for start in watched(starts, "predicting", len(starts), progress):
         chunk = list(files[start : start + size])
-        images = model.preprocess(chunk)
-        padded = np.concatenate([images, np.zeros((size - len(chunk), *images.shape[1:]), "f4")])
-        rows = np.asarray(_probabilities(graphdef, params, padded, precision))[: len(chunk)]
-        answers += [
-            _answer(str(file), row, model.classes, top)
-            for file, row in zip(chunk, rows, strict=True)
-        ]
+        read = [_read(model.preprocess, image, bad_examples) for image in chunk]
+        empty = np.zeros((*model.preprocess.image_size, model.preprocess.channels), np.float32)
+        images = [empty if isinstance(image, str) else image for image in read]
+        padded = np.stack(images + [empty] * (size - len(chunk)))
+        rows = np.asarray(_probabilities(graphdef, params, padded, precision))
+        for place, image in enumerate(read):
+            name = _name(chunk[place], start + place)
+            bad = isinstance(image, str)
+            answer = {"file": name, "error": image} if bad else None
+            answers.append(answer or _answer(name, rows[place], model.classes, top))
     return answers
+
+
+def _read(preprocess: Preprocessing, image: ImageInput, bad_examples: str) -> np.ndarray | str:
+    """An image as the network takes it; or, skipping, why it cannot be read."""
+    try:
+        return preprocess(image)[0]
+    except BadImageError as error:
+        if bad_examples == "error":
+            raise
+        return str(error)
+
+
+def _name(image: ImageInput, place: int) -> str:
+    name = image if isinstance(image, str | Path) else getattr(image, "filename", "")
+    return str(name) or f"image {place}"
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "precision"))

@@ -1,7 +1,24 @@
-"""Fine-tuning: a pretrained network, new classes, and a run directory that knows both."""
+"""Fine-tuning: a pretrained network, new classes, and a run directory that knows both.
 
-from zoo.finetuning.plan import finetuning_config
-from zoo.finetuning.probe import embed, linear_probe
-from zoo.finetuning.run import FinetuneResult, finetune
+Names are resolved on first use, so that the options are known without JAX.
+"""
 
-__all__ = ["FinetuneResult", "embed", "finetune", "finetuning_config", "linear_probe"]
+import importlib
+from typing import Any
+
+_HOME = {
+    "FinetuneOptions": "options",
+    "FinetuneResult": "run",
+    "embed": "probe",
+    "finetune": "run",
+    "finetuning_config": "plan",
+    "linear_probe": "probe",
+}
+
+__all__ = list(_HOME)  # pyrefly: ignore
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'zoo.finetuning' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"zoo.finetuning.{_HOME[name]}"), name)

@@ -9,9 +9,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from zoo.classifier import Classifier
-from zoo.data import open_source
-from zoo.data.address import parse_data
+from zoo.data import Augmentation, Preprocessing, Source, open_source, subset
+from zoo.data.own_pictures import is_own, splits_of_own
+from zoo.data.resident import IN_MEMORY_BYTES, resident_mistakes
+from zoo.data.sources import source_labels
+from zoo.finetuning.options import FinetuneOptions
+from zoo.finetuning.pictures import look_at
 from zoo.models import changed_options
 from zoo.training import (
     CheckpointConfig,
@@ -29,9 +35,14 @@ _LAST = re.compile(r"last:([1-9]\d*)")
 _EPOCHS, _FEWEST_STEPS, _MOST_STEPS = 20, 200, 20_000
 # The lowest loss judges: on the few images that choose the best step, top-1 is too coarse.
 _EVALUATIONS, _PATIENCE = 20, 10
-_LEARNING_RATE = 0.03
-# Without it a small data set is fitted until the logits, and the loss on unseen images, explode.
-LABEL_SMOOTHING = 0.1
+_LEARNING_RATES = {"sgd": 0.03, "adamw": 0.001}
+# What only steps have, and the solved head has not.
+_OF_STEPS = (
+    "steps", "epochs", "learning_rate", "optimizer", "weight_decay", "ema_decay",
+    "accumulate_steps", "layer_decay",
+)  # fmt: skip
+# From here on pictures are cut out of larger ones, below it they are shifted.
+_LARGE, _CROPPED_AREA = 96, (0.25, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +57,15 @@ class Splits:
 def splits_of(data: str) -> Splits:
     """The splits of a data set, such that what is measured on `test` chose nothing.
 
-    A folder with val/ chooses by it, and measures on test/ or, without one, on val/ too. All other
-    data sets give up a part of train (`zoo.data.records.holdout`) to choose by.
+    A folder with val/ (a table with such rows) chooses by it, and measures on test/ or, without
+    one, on val/ too. All other data gives up a part of train (`zoo.data.holdout`) to choose by, and
+    is measured by that part where it has no test images.
     """
-    root = parse_data(data).folder
-    if root is None:
+    if not is_own(data):
         return Splits("remainder", "holdout", "test")
-    has_test = (root / "test").is_dir()
-    if any((root / name).is_dir() for name in ("val", "valid", "validation")):
+    present = splits_of_own(data)
+    has_test = "test" in present
+    if {"val", "valid", "validation"} & set(present):
         return Splits("train", "val", "test" if has_test else "val")
     return Splits("remainder", "holdout", "test" if has_test else "holdout")
 
@@ -89,14 +101,10 @@ def finetuning_config(
     model: Classifier,
     data: str,
     *,
-    train: str = "all",
     classes: tuple[str, ...] = (),
-    steps: int | None = None,
-    batch_size: int = 64,
-    learning_rate: float | None = None,
-    layer_decay: float = 1.0,
     data_dir: str | None = None,
-    seed: int = 0,
+    exclude: tuple[str, ...] = (),
+    **options: Any,
 ) -> TrainConfig:
     """The training run behind `finetune`; its arguments are described there.
 
@@ -104,47 +112,105 @@ def finetuning_config(
       ValueError: for an unknown `train`, options that solving the head does not have, or a network
         that a training configuration cannot name.
     """
-    trainable, splits = trainable_pattern(model, train), splits_of(data)
-    if train == "head":
-        if steps is not None or learning_rate is not None:
-            raise ValueError(
-                f"steps={steps}, learning_rate={learning_rate}: the head alone is solved, not "
-                "trained in steps; leave both out, or train last:1"
-            )
-        steps = 0
-    if steps is None:
-        steps = _default_steps(data, splits.train, data_dir, batch_size)
+    asked, splits = FinetuneOptions(**options), splits_of(data)
+    trainable = trainable_pattern(model, asked.train)
+    source = open_source(data, splits.train, data_dir=data_dir, exclude=exclude)
+    source = subset(source, classes) if classes else source
+    steps = _steps(asked, len(source))
+    augmentation = _augmentation(asked, source, model.preprocess)
     return TrainConfig(
         steps=steps,
-        seed=seed,
-        model=ModelConfig(model.provenance.arch, **_options(model)),
+        seed=asked.seed,
+        model=ModelConfig(model.provenance.arch, **_options(model, asked.dtype)),
         data=DataConfig(
-            data, data_dir=data_dir, batch_size=batch_size, classes=tuple(classes),
-            split=splits.train,
+            data, data_dir=data_dir, batch_size=asked.batch_size, classes=tuple(classes),
+            split=splits.train, exclude=exclude,
+            resident=_fits_in_memory(source, model.preprocess, augmentation),
         ),
         preprocessing=model.preprocess,
+        augmentation=augmentation,
         optimizer=OptimizerConfig(
-            "sgd", learning_rate=_LEARNING_RATE if learning_rate is None else learning_rate,
-            clip_norm=1.0, layer_decay=layer_decay,
+            asked.optimizer, learning_rate=_learning_rate(asked), clip_norm=1.0,
+            weight_decay=asked.weight_decay, layer_decay=asked.layer_decay,
+            accumulate_steps=asked.accumulate_steps,
         ),
         schedule=ScheduleConfig("cosine", warmup_fraction=0.1),
-        regularization=RegularizationConfig(label_smoothing=LABEL_SMOOTHING),
+        regularization=RegularizationConfig(
+            label_smoothing=asked.label_smoothing, class_weights=_class_weights(asked, source)
+        ),
+        ema_decay=asked.ema_decay,
         trainable=trainable,
         eval=EvalConfig(
             max(1, steps // _EVALUATIONS), split=splits.choose, patience=_PATIENCE, criterion="loss"
         ),
-        checkpoint=CheckpointConfig(every_steps=0, keep_last=1, served="best"),
+        checkpoint=CheckpointConfig(every_steps=0, keep_last=1, keep_first=True, served="best"),
         log=LogConfig(every_steps=max(1, min(50, steps // 10))),
     )  # fmt: skip
 
 
-def _default_steps(data: str, split_name: str, data_dir: str | None, batch_size: int) -> int:
-    examples = len(open_source(data, split_name, data_dir=data_dir))
-    steps = math.ceil(_EPOCHS * examples / batch_size)
-    return min(max(steps, _FEWEST_STEPS), _MOST_STEPS)
+def _steps(asked: FinetuneOptions, examples: int) -> int:
+    """Number of updates; none where the head alone is solved."""
+    if asked.train == "head":
+        plain = FinetuneOptions()
+        given = [name for name in _OF_STEPS if getattr(asked, name) != getattr(plain, name)]
+        if given:
+            raise ValueError(
+                f"{given[0]}={getattr(asked, given[0])}: the head alone is solved, not trained in "
+                "steps; leave it out, or train last:1"
+            )
+        return 0
+    if asked.steps is not None and asked.epochs is not None:
+        raise ValueError(f"steps={asked.steps}, epochs={asked.epochs}: give only one of them")
+    if asked.steps is not None:
+        return asked.steps
+    if asked.epochs is not None:
+        return math.ceil(asked.epochs * examples / asked.batch_size)
+    return min(max(math.ceil(_EPOCHS * examples / asked.batch_size), _FEWEST_STEPS), _MOST_STEPS)
 
 
-def _options(model: Classifier) -> dict[str, Any]:
+def _learning_rate(asked: FinetuneOptions) -> float:
+    if asked.learning_rate is not None:
+        return asked.learning_rate
+    if asked.optimizer not in _LEARNING_RATES:
+        raise ValueError(f"optimizer={asked.optimizer!r} has no usual rate here; give one")
+    return _LEARNING_RATES[asked.optimizer]
+
+
+def _augmentation(
+    asked: FinetuneOptions, source: Source, preprocessing: Preprocessing
+) -> Augmentation:
+    """Mirrored and moved photographs are photographs; mirrored letters or digits are not."""
+    if asked.train == "head":
+        return Augmentation()
+    decided = "auto" not in (asked.flip, asked.crop)
+    is_photograph = not decided and preprocessing.channels == 3 and look_at(source).is_coloured
+    side = min(preprocessing.image_size)
+    usual = "pad" if side < _LARGE else "resize"
+    crop = asked.crop if asked.crop != "auto" else usual if is_photograph else "no"
+    return Augmentation(
+        flip=asked.flip == "yes" or (asked.flip == "auto" and is_photograph),
+        crop_padding=side // 8 if crop == "pad" else 0,
+        random_resized_crop=_CROPPED_AREA if crop == "resize" else None,
+    )
+
+
+def _fits_in_memory(
+    source: Source, preprocessing: Preprocessing, augmentation: Augmentation
+) -> bool:
+    """Whether the images are decoded once and stay: the batches are the same, bit for bit."""
+    size = len(source) * math.prod(preprocessing.image_size) * preprocessing.channels
+    return size <= IN_MEMORY_BYTES and not resident_mistakes(augmentation, "error")
+
+
+def _class_weights(asked: FinetuneOptions, source: Source) -> tuple[float, ...]:
+    """n / (classes * images of the class), of mean 1 over the images; none if not asked for."""
+    if asked.class_weights == "none":
+        return ()
+    counts = np.bincount(source_labels(source), minlength=len(source.classes))
+    return tuple(len(source) / (len(counts) * max(int(count), 1)) for count in counts)
+
+
+def _options(model: Classifier, dtype: str | None) -> dict[str, Any]:
     """The options that build the network; data and preprocessing decide its outer sizes.
 
     Raises:
@@ -156,4 +222,5 @@ def _options(model: Classifier) -> dict[str, Any]:
             "zoo.train"
         )
     options = changed_options(model.config, model.provenance.arch)
+    options |= {} if dtype is None else {"dtype": dtype}
     return {n: v for n, v in options.items() if n not in ("num_classes", "in_channels")}

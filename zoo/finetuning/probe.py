@@ -7,6 +7,7 @@ L-BFGS for a few penalties, the best of which the validation split chooses.
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,7 @@ def linear_probe(
     num_classes: int,
     *,
     label_smoothing: float = 0.0,
+    class_weights: Sequence[float] = (),
 ) -> Probe:
     """The head that minimises cross-entropy plus a penalty, for the penalty that is best on `val`.
 
@@ -89,6 +91,7 @@ def linear_probe(
       train, val: features [n, channels] and labels [n].
       num_classes: of the head.
       label_smoothing: share of each target spread evenly over all classes.
+      class_weights: factor on the loss of the examples of each class; empty: 1 for all.
 
     Source: Radford et al. 2021, arXiv 2103.00020, section 3.2 (logistic regression on features,
     L-BFGS, strength chosen on validation data).
@@ -99,6 +102,8 @@ def linear_probe(
     scaled = jnp.asarray((features - mean) / std)
     targets = jax.nn.one_hot(labels, num_classes) * (1 - label_smoothing)
     targets = targets + label_smoothing / num_classes
+    if class_weights:
+        targets *= jnp.asarray(class_weights, jnp.float32)[labels, None]
     weights = {
         "kernel": jnp.zeros((features.shape[1], num_classes)), "bias": jnp.zeros(num_classes)
     }  # fmt: skip

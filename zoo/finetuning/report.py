@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import shlex
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,16 +77,6 @@ def write_report(
         commands=html.escape("\n".join(result["commands"])),
     )
     files.write(path, page)
-
-
-def evaluation_command(workdir: Path, config: TrainConfig, split_name: str) -> str:
-    """The command that measures the run on a split of its data again."""
-    words = ["zoo", "eval", str(workdir), "--data", config.data.name, "--split", split_name]
-    if config.data.data_dir is not None:
-        words += ["--data-dir", config.data.data_dir]
-    if config.data.classes:
-        words += ["--classes", *config.data.classes]
-    return shlex.join(words)
 
 
 def confusion_matrix(label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

@@ -1,76 +1,55 @@
-"""`finetune`: check the data, solve the head, train what is asked for, keep the best, report."""
+"""`finetune`: check the data, solve the head, train what is asked for, keep the better, report."""
 
 import dataclasses
+import functools
 import json
 import logging
 import shlex
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from zoo.checkpoint import list_steps, read_record
 from zoo.classifier import Classifier
 from zoo.common import files
-from zoo.data.address import parse_data
-from zoo.data.checking import check_folder
-from zoo.evaluation import evaluate, evaluate_params
-from zoo.finetuning.plan import LABEL_SMOOTHING, Splits, finetuning_config, splits_of
+from zoo.data import Source
+from zoo.data.own_pictures import is_own
+from zoo.data.resident import in_memory
+from zoo.evaluation import evaluate_params
+from zoo.finetuning.baseline import Baseline, pixel_baseline
+from zoo.finetuning.options import FinetuneOptions
+from zoo.finetuning.origin import Origin, read_origin
+from zoo.finetuning.outcome import PROBE, TRAINED, better, measured, verdict
+from zoo.finetuning.pictures import look_at, require_sound, size_warning
+from zoo.finetuning.plan import Splits, finetuning_config, splits_of
 from zoo.finetuning.probe import embed, linear_probe
-from zoo.finetuning.report import evaluation_command, write_report
+from zoo.finetuning.report import write_report
+from zoo.finetuning.result import REPORT, FinetuneResult
 from zoo.models import Params, parameters_of
 from zoo.pretrained import load_pretrained
 from zoo.pretrained.loading import as_classifier
+from zoo.pretrained.runs import CHOSEN, RESULT
 from zoo.training import TrainConfig, fit, prepare, validate
-from zoo.training.examples import open_split
-from zoo.training.folder import METRICS, open_checkpoints
-from zoo.training.stopping import score
+from zoo.training.examples import evaluation_command, open_split
+from zoo.training.folder import METRICS, open_checkpoints, write_json
 
 _log = logging.getLogger("zoo.finetuning")
-RESULT, REPORT = "result.json", "report.html"
-_WARNINGS = "warnings.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class FinetuneResult:
-    """What fine-tuning ended with.
+class _Job(NamedTuple):
+    """One fine-tuning: `sources` by split, and the same as the network sees them, `frames`."""
 
-    Attributes:
-      model: the best one; `load_pretrained(workdir)` gives it.
-      metrics: of `model` on the split that is measured: top1, top5, loss, n.
-      splits: which splits trained, chose `model`, and were measured.
-      validation: of `model` on the split that chose it: top1, top5, loss, n.
-      workdir: the run directory, with `report.html` and `result.json`.
-      step: updates behind `model`; 0 is the linear probe.
-      steps_made: updates made until the end.
-      commands: that evaluate and predict with it.
-      kept: parameters that started from the pretrained ones.
-      new: parameters that started as the linear probe.
-      warnings: what `check_folder` found odd about the data, and training did not refuse.
-    """
-
-    model: Classifier
-    metrics: dict[str, float]
-    splits: Splits
-    validation: dict[str, float]
+    start: Classifier
+    config: TrainConfig
     workdir: Path
-    step: int
-    steps_made: int
-    commands: tuple[str, str]
-    kept: tuple[str, ...]
-    new: tuple[str, ...]
-    warnings: tuple[str, ...]
+    splits: Splits
+    sources: dict[str, Source]
+    frames: dict[str, Source]
+    progress: bool
 
-    def to_json(self) -> dict[str, Any]:
-        """All but the model, as JSON values."""
-        return {
-            **dataclasses.asdict(dataclasses.replace(self, model=None)),  # pyrefly: ignore
-            "workdir": str(self.workdir),
-            "model": self.model.provenance.arch,
-            "classes": list(self.model.classes),
-            "kept": len(self.kept),
-            "new": list(self.new),
-            "commands": list(self.commands),
-            "report": str(self.workdir / REPORT),
-        }
+    def say(self, text: str) -> None:
+        """A line on standard error, where progress is shown."""
+        if self.progress:
+            print(text, file=sys.stderr, flush=True)
 
 
 def finetune(
@@ -79,14 +58,9 @@ def finetune(
     *,
     workdir: str | Path,
     classes: tuple[str, ...] = (),
-    train: str = "all",
-    layer_decay: float = 1.0,
-    steps: int | None = None,
-    batch_size: int = 64,
-    learning_rate: float | None = None,
     data_dir: str | None = None,
-    seed: int = 0,
     progress: bool = True,
+    **options: Any,
 ) -> FinetuneResult:
     """Trains a pretrained network on the classes of another data set.
 
@@ -94,100 +68,132 @@ def finetune(
 
     A linear probe comes first: every image is embedded once and the new head solved on these
     features. It is step 0 of the run; from there the layers that `train` names are trained, until
-    the validation loss falls no more. The best step is kept. Started again on a `workdir` that
-    was interrupted, it goes on and ends the same.
+    the validation loss falls no more. Of the probe and the trained network the better on the
+    validation images is kept. Started again on a `workdir` that was interrupted, it goes on and
+    ends the same.
 
     Args:
       model: a pretrained classifier, or whatever `load_pretrained` accepts.
       data: what `open_source` accepts.
       workdir: run directory; `evaluate`, `predict` and `load_pretrained` accept it.
       classes: use only these classes of the data, in this order; empty means all.
-      train: "head", the linear probe alone; "last:N", the last N blocks and the head; "all".
-      layer_decay: factor on the learning rate per block of distance from the head.
-      steps: number of updates; None: 20 epochs, at least 200 steps and at most 20,000.
-      batch_size: examples per step over all devices.
-      learning_rate: peak of the cosine schedule; None: 0.03.
       data_dir: folder of the data.
-      seed: of the order of examples.
-      progress: show a progress bar on standard error.
+      progress: show what is done on standard error.
+      **options: fields of `FinetuneOptions`, such as train="last:3" or steps=200.
 
     Raises:
       ValueError: for an unknown `train`, or a network that a training configuration cannot name.
       ConfigError: with every mistake in the other arguments.
+      OtherRunError: if `workdir` holds the run of another weight, other data or another plan.
     """
+    asked = FinetuneOptions(**options)
     start = as_classifier(model)
-    config = finetuning_config(
-        start, data, train=train, classes=classes, steps=steps, batch_size=batch_size,
-        learning_rate=learning_rate, layer_decay=layer_decay, data_dir=data_dir, seed=seed,
-    )  # fmt: skip
+    workdir = Path(workdir).expanduser().absolute()
+    plan = functools.partial(
+        finetuning_config, start, data, classes=classes, data_dir=data_dir, **options
+    )
+    config, before = plan(), read_origin(workdir)
+    if before is None and is_own(data) and progress:
+        print(f"looking at every picture of {data}", file=sys.stderr, flush=True)
+    found = require_sound(data, start, asked.bad_examples) if before is None else before.findings
+    config = plan(exclude=found.exclude) if found.exclude else config
     if config.steps:
         validate(config)
-    workdir = Path(workdir).expanduser().absolute()
-    if not (workdir / "checkpoints").is_dir() or not list_steps(workdir):
-        warnings = _require_sound(data, start)
-        workdir.mkdir(parents=True, exist_ok=True)
-        files.write(workdir / _WARNINGS, json.dumps(warnings))
-        _solve_head(start, config, workdir)
+    splits = splits_of(data)
+    sources = {name: open_split(config, name, None) for name in dataclasses.astuple(splits)}
+    origin = Origin.of(start, sources, config)
+    if before is not None:
+        before.require(origin, workdir)
+        origin = before
+    frames = {name: in_memory(source, start.preprocess) for name, source in sources.items()}
+    job = _Job(start, config, workdir, splits, sources, frames, progress)
+    if before is None:
+        origin = _begin(job, dataclasses.replace(origin, findings=found))
     made = 0
     if config.steps:
         made = fit(config, workdir, solved=start.solved, progress=progress).step
-    return _finish(start, config, workdir, made)
+    return _finish(job, made, origin, asked.data_terms)
 
 
-def _require_sound(data: str, model: Classifier) -> tuple[str, ...]:
-    """Looks at a folder before it is trained on; returns the warnings, which also go to the log.
+def _begin(job: _Job, origin: Origin) -> Origin:
+    """Says what is odd about the data, fits the baseline, and saves the probe as step 0."""
+    train, choose, test = (job.frames[name] for name in dataclasses.astuple(job.splits))
+    look = look_at(job.sources[job.splits.train])
+    found = origin.findings
+    odd = (*found.warnings, *size_warning(look, job.start.preprocess), *_held_out(job))
+    for warning in odd:
+        _log.warning("%s: %s", job.config.data.name, warning)
+    job.say("logistic regression on pixels, to compare with")
+    baseline = pixel_baseline(train, choose, test, job.start.preprocess)
+    origin = dataclasses.replace(
+        origin,
+        findings=dataclasses.replace(found, warnings=odd),
+        baseline=dataclasses.asdict(baseline),
+    )
+    job.workdir.mkdir(parents=True, exist_ok=True)
+    origin.save(job.workdir)
+    _solve_head(job)
+    return origin
 
-    Raises:
-      ValueError: with every error that `check_folder` finds.
-    """
-    folder = parse_data(data).folder
-    if folder is None:
+
+def _held_out(job: _Job) -> tuple[str, ...]:
+    """Says so where the images that choose are also those that measure."""
+    splits, sources = job.splits, job.sources
+    if splits.choose != splits.measure:
         return ()
-    found = check_folder(folder, smallest_side=model.network.feature_info[-1].stride)
-    for warning in found.warnings:
-        _log.warning("%s: %s", data, warning)
-    if found.errors:
-        raise ValueError(f"{data} cannot be trained on:\n  " + "\n  ".join(found.errors))
-    return found.warnings
+    train, chosen = (len(sources[name]) for name in (splits.train, splits.choose))
+    return (
+        f"there are no test images: {chosen} of {train + chosen} are not trained on ("
+        f"{splits.choose}), choose the step and measure it, which is a little too good",
+    )
 
 
-def _solve_head(start: Classifier, config: TrainConfig, workdir: Path) -> None:
-    """Saves the linear probe as step 0 of the run."""
+def _solve_head(job: _Job) -> None:
+    """Saves the linear probe as step 0 of the run, which stands for it until the end."""
+    config, start = job.config, job.start
     run = prepare(config, solved=start.solved)
+    train, choose = (job.frames[name] for name in (job.splits.train, job.splits.choose))
+    job.say(f"embedding {len(train) + len(choose):,} images and solving the head: the linear probe")
     graphdef, params = start.split()
-    train, val = (
-        embed(graphdef, params, source, config.preprocessing)
-        for source in (run.pipeline.source, run.eval_source)
-    )
-    probe = linear_probe(train, val, run.train_step.num_classes, label_smoothing=LABEL_SMOOTHING)
+    fitted, chosen = (embed(graphdef, params, s, config.preprocessing) for s in (train, choose))
+    settings = config.regularization
+    probe = linear_probe(
+        fitted, chosen, run.train_step.num_classes,
+        label_smoothing=settings.label_smoothing, class_weights=settings.class_weights,
+    )  # fmt: skip
     state = run.initial_state({**params, **probe.head})
-    measured = evaluate_params(
-        run.train_step.graphdef, state.inference_params, run.eval_source, config.preprocessing
+    found = evaluate_params(
+        run.train_step.graphdef, state.inference_params, choose, config.preprocessing
     )
-    metrics = _metrics(measured)
-    scores = [score(metrics, config.eval.criterion)]
-    record = {**run.record, "scores": scores, "probe": list(probe.top1)}
-    with open_checkpoints(workdir, config) as checkpoints:
-        checkpoints.save(0, state, metrics=metrics, record=record)
-    line = json.dumps({"step": 0, "eval": metrics})
-    files.write(workdir / METRICS, line + "\n")
+    # Without metrics it is never the best of the steps: `better` compares it with that one.
+    with open_checkpoints(job.workdir, config) as checkpoints:
+        checkpoints.save(0, state, record={**run.record, "scores": [], "probe": list(probe.top1)})
+    write_json(job.workdir / CHOSEN, {"step": 0})
+    metrics = {name: getattr(found, name) for name in ("top1", "top5", "loss", "n")}
+    line = json.dumps({"step": 0, "split": config.eval.split, "eval": metrics})
+    files.write(job.workdir / METRICS, line + "\n")
+    job.say(f"step 0, the linear probe: {job.splits.choose} top1 {found.top1:.2%}, n = {found.n}")
 
 
-def _finish(start: Classifier, config: TrainConfig, workdir: Path, made: int) -> FinetuneResult:
-    best = load_pretrained(workdir)
-    record = read_record(workdir, "best")
-    splits = splits_of(config.data.name)
-    source = open_split(config, splits.measure, None)
-    measured = evaluate(best, source)
+def _finish(job: _Job, made: int, origin: Origin, data_terms: str | None) -> FinetuneResult:
+    start, config, workdir, splits = job.start, job.config, job.workdir, job.splits
+    choose, test = (job.frames[name] for name in (splits.choose, splits.measure))
+    probe = measured(PROBE, workdir, 0, choose, test)
+    trained = measured(TRAINED, workdir, "best", choose, test) if made else None
+    if trained is not None:
+        job.say(verdict(probe, trained, splits.choose))
+    best = better(probe, trained)
+    write_json(workdir / CHOSEN, {"step": best.step})
     params: Params = start.split()[1]
     new = tuple(parameters_of(start.network.layout, params, "head"))
     result = FinetuneResult(
-        model=best,
-        metrics=_metrics(measured),
+        model=load_pretrained(workdir),
+        best=best,
+        probe=probe,
+        trained=trained,
+        baseline=Baseline(**origin.baseline),
         splits=splits,
-        validation=dict(record.metrics),
         workdir=workdir,
-        step=record.step,
         steps_made=made,
         commands=(
             evaluation_command(workdir, config, splits.measure),
@@ -195,13 +201,10 @@ def _finish(start: Classifier, config: TrainConfig, workdir: Path, made: int) ->
         ),
         kept=tuple(name for name in params if name not in new),
         new=new,
-        warnings=tuple(json.loads((workdir / _WARNINGS).read_text(encoding="utf-8"))),
+        warnings=origin.findings.warnings,
+        weight=origin.weight,
+        data_terms=data_terms,
     )
-    text = json.dumps({**result.to_json(), "evaluation": measured.to_json()}, indent=1)
-    files.write(workdir / RESULT, text + "\n")
-    write_report(workdir / REPORT, result.to_json(), measured, source, config)
+    write_json(workdir / RESULT, {**result.to_json(), "evaluation": best.test.to_json()})
+    write_report(workdir / REPORT, result.to_json(), best.test, job.sources[splits.measure], config)
     return result
-
-
-def _metrics(measured: Any) -> dict[str, float]:
-    return {name: getattr(measured, name) for name in ("top1", "top5", "loss", "n")}

@@ -200,13 +200,16 @@ class Network(nnx.Module):
         """Checks the channels and applies per-location normalisation where the config says so.
 
         Raises:
-          ValueError: if `images` has another number of axes or channels than the network.
+          ValueError: if `images` has another number of axes or channels than the network, or holds
+            whole numbers, which nobody has normalised.
         """
         channels = self.config.in_channels
         if images.ndim != 4 or images.shape[-1] != channels:
             raise ValueError(
                 f"images of shape {images.shape} given, [batch, height, width, {channels}] expected"
             )
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(f"images are {images.dtype}; normalise them: model.preprocess(images)")
         return per_location_normalization(images) if self._normalizes_locations else images
 
     def new_head(self, channels: int, initializer: Initializer, *, rngs: nnx.Rngs) -> Dense | None:

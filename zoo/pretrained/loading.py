@@ -19,6 +19,7 @@ from zoo.models import Params, Solved, create_model, merge, split
 from zoo.pretrained.adapting import adapt
 from zoo.pretrained.address import Address, File, Run, parse_address
 from zoo.pretrained.manifest import SINGLE_FILE, WEIGHTS, Manifest
+from zoo.pretrained.runs import chosen_step
 from zoo.pretrained.single_file import manifest_of_file
 from zoo.pretrained.sources import locate
 from zoo.pretrained.strict_json import ManifestError
@@ -52,8 +53,8 @@ def load_pretrained(
       num_classes, in_channels, image_size: where they differ from the weight's, the network is
         adapted (`adapt`), and a line of the log says what was kept, adapted and newly initialised;
         `evaluate` refuses a model with a new head until it has `classes`.
-      step: of a training run: a number, "best", or None for the one that `checkpoint.served` of
-        its configuration names, the newest unless it says "best".
+      step: of a training run: a number, "best", or None for the one that fine-tuning chose or
+        `checkpoint.served` of its configuration names, the newest unless it says "best".
       seed: of a new head.
 
     Raises:
@@ -131,8 +132,11 @@ def load_file(path: Path) -> Classifier:
     return _described(path, manifest, lambda abstract: load_single_file(path, abstract))
 
 
-def served_step(run: str | Path) -> Literal["best"] | None:
-    """Which step a run directory stands for: "best", or None for the newest."""
+def served_step(run: str | Path) -> int | Literal["best"] | None:
+    """Which step a run directory stands for: a number, "best", or None for the newest."""
+    chosen = chosen_step(run)
+    if chosen is not None:
+        return chosen
     config = read_record(run).record.get("config", {})
     return "best" if config.get("checkpoint", {}).get("served") == "best" else None
 

@@ -32,6 +32,7 @@ class DataConfig:
       limit: use only so many examples, evenly spread over the split, for trials.
       classes: use only these classes, relabelled in this order; empty means all.
       bad_examples: "error" stops at an unreadable image; "skip" takes the next one and counts.
+      exclude: files of a folder or table that are left out, by their relative names.
       decoder: "pillow", or "fast" for random-resized crops of JPEG files (docs/input.md).
     """
 
@@ -44,6 +45,7 @@ class DataConfig:
     limit: int | None = None
     classes: tuple[str, ...] = ()
     bad_examples: str = "error"
+    exclude: tuple[str, ...] = ()
     decoder: str = "pillow"
 
 
@@ -58,6 +60,7 @@ class RegularizationConfig:
       cutmix: probability that a step mixes its images by cutmix; excludes mixup.
       cutmix_alpha: parameter of cutmix's Beta distribution.
       erasing: probability that an image loses a random rectangle.
+      class_weights: factor on the loss of the examples of each class; empty: 1 for all.
     """
 
     label_smoothing: float = 0.0
@@ -66,6 +69,7 @@ class RegularizationConfig:
     cutmix: float = 0.0
     cutmix_alpha: float = 1.0
     erasing: float = 0.0
+    class_weights: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +101,14 @@ class CheckpointConfig:
       every_steps: period; 0 saves only at the end. Every evaluated step is saved too.
       keep_last: how many of the latest are kept.
       keep_best: how many of the best, by `eval.criterion`, are kept.
+      keep_first: keep the first one too.
       served: which one the run directory stands for when it is loaded: "latest" or "best".
     """
 
     every_steps: int = 1000
     keep_last: int = 2
     keep_best: int = 1
+    keep_first: bool = False
     served: str = "latest"
 
 

@@ -44,6 +44,7 @@ def open_checkpoints(run_dir: Path, config: TrainConfig) -> RunCheckpoints:
         run_dir,
         keep_last=kept.keep_last,
         keep_best=kept.keep_best,
+        keep_first=kept.keep_first,
         best_metric=criterion,
         best_mode="max" if criterion == "top1" else "min",
     )
@@ -75,6 +76,22 @@ def require_same_start(config: TrainConfig) -> None:
     require_same({"configuration": settings, "code": code, "devices": jax.local_device_count()})
 
 
+def config_differences(
+    before: Mapping[str, Any], config: TrainConfig, *, watched: bool = False
+) -> list[str]:
+    """Lines "field: before -> now" of what decides the weights of a run.
+
+    Args:
+      before: a configuration as a run recorded it.
+      config: the one of now.
+      watched: also compare how the run is evaluated, which decides the step that is kept.
+    """
+    free = tuple(prefix for prefix in _FREE if not (watched and prefix == "eval."))
+    # Through the type, so that a field younger than the run counts with its default.
+    old = TrainConfig.from_json(dict(before)).to_json()
+    return [line for line in differences(old, config.to_json()) if not line.startswith(free)]
+
+
 def check_config(run_dir: Path, record: Mapping[str, Any], config: TrainConfig) -> None:
     """Refuses to go on with a run under another configuration.
 
@@ -83,9 +100,7 @@ def check_config(run_dir: Path, record: Mapping[str, Any], config: TrainConfig) 
     Raises:
       ResumeError: with every differing field.
     """
-    # Through the type, so that a field younger than the run counts with its default.
-    before = TrainConfig.from_json(record.get("config", {})).to_json()
-    lines = [line for line in differences(before, config.to_json()) if not line.startswith(_FREE)]
+    lines = config_differences(record.get("config", {}), config)
     if lines:
         raise ResumeError(
             f"{run_dir} holds a run of another configuration; take another directory, or allow "
@@ -141,8 +156,8 @@ def changed_numerics(record: Mapping[str, Any]) -> str:
 
 def write_description(run_dir: Path, config: TrainConfig) -> None:
     """Writes `config.json` and `env.json` of a run that starts or goes on."""
-    _write(run_dir / CONFIG, config.to_json())
-    _write(run_dir / ENVIRONMENT, environment())
+    write_json(run_dir / CONFIG, config.to_json())
+    write_json(run_dir / ENVIRONMENT, environment())
 
 
 def environment() -> dict[str, Any]:
@@ -194,5 +209,6 @@ def truncate_metrics(run_dir: Path, step: int) -> None:
         files.write(path, "".join(kept))
 
 
-def _write(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file of a run directory, whole or not at all."""
     files.write(path, json.dumps(value, indent=1) + "\n")

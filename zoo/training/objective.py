@@ -36,6 +36,8 @@ def regularized(
     targets = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
     smoothing = settings.label_smoothing
     targets = (1 - smoothing) * targets + smoothing / num_classes
+    if settings.class_weights:
+        targets *= jnp.asarray(settings.class_weights, jnp.float32)[labels, None]
     mix_key, erase_key = jax.random.split(key)
     if settings.mixup or settings.cutmix:
         images, targets = _mix(settings, mix_key, images, targets)

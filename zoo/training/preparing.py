@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from zoo.data import Source
+from zoo.data.resident import in_memory
 from zoo.kernels import choose_kernels
 from zoo.models import Network, Solved, split, statistics_of, variant_of
 from zoo.training.config import TrainConfig
 from zoo.training.curvature import check_layers
 from zoo.training.decode import ConfigError
-from zoo.training.examples import make_pipeline, open_split
+from zoo.training.examples import class_count, make_pipeline, open_split
 from zoo.training.objective import cross_entropy
 from zoo.training.own import Own, required
 from zoo.training.run import Run
@@ -43,12 +45,7 @@ def prepare(
     """
     required(own, "data.name", config.data.name)
     source = own.source if own else open_split(config, config.data.split, config.data.limit)
-    classes = config.model.num_classes or len(source.classes)
-    if classes != len(source.classes):
-        raise ConfigError(
-            f"model.num_classes={classes}, but {source.name} has {len(source.classes)} classes; "
-            "leave it None to take the data's"
-        )
+    classes = class_count(config, source)
     mesh, total = make_mesh(config.mesh), config.total_steps(len(source))
     model, train_step = build_step(
         config, classes, total, mesh, solved=solved, trainable=trainable, own=own
@@ -58,9 +55,7 @@ def prepare(
     return Run(
         config=config,
         pipeline=make_pipeline(config, source, mesh),
-        eval_source=own.eval_source
-        if own
-        else open_split(config, config.eval.split, config.eval.limit),
+        eval_source=own.eval_source if own else _evaluated(config),
         model=model,
         solved=solved or Solved(model.activations, variant_of(config.model.arch).shaping),
         train_step=train_step,
@@ -125,6 +120,11 @@ def build_step(
     if step.needs_curvature:
         check_layers(model, {name: params[name] for name in params if name in trained})
     return model, step
+
+
+def _evaluated(config: TrainConfig) -> Source:
+    source = open_split(config, config.eval.split, config.eval.limit)
+    return in_memory(source, config.preprocessing) if config.data.resident else source
 
 
 def _added_as_it_is(step: jax.Array) -> jax.Array:

@@ -154,9 +154,10 @@ class Reporter:
 
     def evaluation_line(self, step: int, metrics: Mapping[str, float]) -> None:
         """Logs an evaluation, which the speed of training does not count."""
-        self._write({"step": step, "eval": dict(metrics)})
+        split = self._config.eval.split
+        self._write({"step": step, "split": split, "eval": dict(metrics)})
         self.say(
-            f"step {step}: test top1 {metrics['top1']:.2%}, loss {metrics['loss']:.4g}, "
+            f"step {step}: {split} top1 {metrics['top1']:.2%}, loss {metrics['loss']:.4g}, "
             f"{metrics['n']} examples"
         )
         self._last = (time.monotonic(), step)

@@ -8,7 +8,7 @@ import optax
 
 from zoo.classifier import OWN, Classifier
 from zoo.data import Source
-from zoo.data.records import holdout, remainder
+from zoo.data.holdout import holdout, remainder
 from zoo.data.sources import SPLITS
 from zoo.models import Network, changed_options
 from zoo.training.config import TrainConfig

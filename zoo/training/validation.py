@@ -10,7 +10,7 @@ from zoo.data.address import parse_data
 from zoo.data.resident import resident_mistakes
 from zoo.data.sources import SPLITS
 from zoo.kernels import KERNELS
-from zoo.training.config import TrainConfig
+from zoo.training.config import DIGITS_PREPROCESSING, TrainConfig
 from zoo.training.decode import ConfigError
 from zoo.training.optimizer import OPTIMIZERS
 from zoo.training.schedule import SCHEDULES
@@ -36,6 +36,21 @@ def validate(config: TrainConfig, *, device_count: int | None = None) -> None:
     mistakes += _mesh(config, device_count)
     if mistakes:
         raise ConfigError.of(mistakes)
+
+
+def check_preprocessing(config: TrainConfig) -> None:
+    """Refuses to make 8 x 8 grey pixels of photographs because a recipe was made for digits.
+
+    Raises:
+      ConfigError: for other data than digits with the preprocessing of digits.
+    """
+    if config.preprocessing == DIGITS_PREPROCESSING and config.data.name != "digits":
+        raise ConfigError(
+            f"data.name={config.data.name!r} with the preprocessing of digits, which makes 8 x 8 "
+            "grey pixels of every image; set preprocessing.image-size, .channels, .mean and .std, "
+            "such as --preprocessing.image-size 32 32 --preprocessing.channels 3 "
+            "--preprocessing.mean 0.491 0.482 0.447 --preprocessing.std 0.247 0.243 0.262"
+        )
 
 
 def _run(config: TrainConfig) -> Iterator[str]:
@@ -132,6 +147,10 @@ def _regularization(config: TrainConfig) -> Iterator[str]:
     regularization = config.regularization
     for name in ("label_smoothing", "mixup", "cutmix", "erasing"):
         yield from _share(f"regularization.{name}", getattr(regularization, name))
+    if not all(0 < weight < math.inf for weight in regularization.class_weights):
+        yield (
+            f"regularization.class_weights={regularization.class_weights}: give positive numbers"
+        )
     for name in ("mixup_alpha", "cutmix_alpha"):
         if not getattr(regularization, name) > 0:
             yield f"regularization.{name}={getattr(regularization, name)}: give a positive number"
