@@ -398,8 +398,9 @@ def test_photographs_in_colour_are_mirrored_and_moved(tmp_path, size, channels, 
         path = tmp_path / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(pixels if coloured else pixels[..., 0]).save(path)
-    model, values = tiny_model(), (0.5,) * channels
-    model.preprocess = Preprocessing((size, size), mean=values, std=values, channels=channels)
+    values = (0.5,) * channels
+    preprocess = Preprocessing((size, size), mean=values, std=values, channels=channels)
+    model = dataclasses.replace(tiny_model(), preprocess=preprocess)
     config = finetuning_config(model, f"folder:{tmp_path}")
     assert config.augmentation == expected
     assert config.data.resident == (expected.random_resized_crop is None)

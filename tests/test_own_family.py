@@ -12,13 +12,14 @@ from flax import nnx
 
 import zoo
 from zoo.checkpoint import list_steps
+from zoo.complexity import count_params
 from zoo.finetuning import finetune
 from zoo.inspection import inspect
 from zoo.models import FeatureInfo, Layer, Network, NetworkConfig, Part, Variant, layers_of, split
 from zoo.models.layers import Dense, scaled_uniform_orthogonal
 from zoo.models.registry import _FAMILIES, _VARIANTS
 from zoo.planning.plan import plan
-from zoo.pretrained import load_pretrained
+from zoo.pretrained import load_pretrained, write_index, write_pretrained
 from zoo.training import (
     CheckpointConfig,
     DataConfig,
@@ -191,6 +192,21 @@ def test_it_is_planned_and_inspected():
     assert plan(config, "cpu:1").memory.parameters > 0
     report = inspect(zoo.create_model(ID, in_channels=1))
     assert report.verdict
+
+
+def test_it_is_published_loaded_by_id_and_exported(trained, tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    monkeypatch.setenv("ZOO_CHECKPOINTS", str(folder))
+    terms = {"metrics": {}, "recipe": {}, "data_terms": "digits"}
+    write_pretrained(folder / f"{ID}.digits", trained.model, **terms)
+    write_index(folder)
+    model = load_pretrained(f"{ID}.digits")
+    assert count_params(model.network) == model.manifest.params
+    path = zoo.export(model, tmp_path / "tokens.safetensors")
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
+    assert np.array_equal(load_pretrained(path).logits(images), trained.model.logits(images))
+    with pytest.raises(ValueError, match="layers of kind crelu, patches, which"):
+        zoo.export(model, tmp_path / "torch", format="torch")
 
 
 def test_its_layout_owns_every_parameter():

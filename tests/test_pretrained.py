@@ -87,7 +87,7 @@ def test_listing_needs_neither_jax_nor_flax(checkpoints):
         ("hf:name", "write hf:ORG/NAME@REVISION"),
         ("http://example.org/x", "is not https"),
         ("../checkpoints/nothing", "does not exist"),
-        ("dir:nowhere", "not a regular file; give the folder"),
+        ("dir:nowhere", "is not a regular file one may read .*; give the folder"),
     ],
 )
 def test_unknown_names_say_what_is_allowed(checkpoints, name, match):

@@ -320,8 +320,8 @@ def test_an_error_of_the_caller_is_not_hidden_by_a_failed_save(tmp_path, monkeyp
 def test_leaving_the_context_verifies_the_last_save(tmp_path, monkeypatch):
     whole = housekeeping.retain
 
-    def retain_and_damage(directory, *numbers):
-        whole(directory, *numbers)
+    def retain_and_damage(directory, *numbers, **options):
+        whole(directory, *numbers, **options)
         (directory / "1" / "state" / "_METADATA").write_bytes(b"")
 
     monkeypatch.setattr(housekeeping, "retain", retain_and_damage)

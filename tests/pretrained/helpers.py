@@ -11,7 +11,6 @@ import pytest
 from tests import bad_server as bad
 from tests.conftest import REPOSITORY
 from tests.weights import ID, tiny_model
-from zoo.models import split
 from zoo.pretrained import locate
 from zoo.transfer import fetch as _fetch_function
 from zoo.transfer import http as http_module
@@ -25,7 +24,7 @@ def index_urls(tmp_path, urls):
 
 
 def is_published(model):
-    params, expected = split(model)[1], split(tiny_model())[1]
+    params, expected = model.split()[1], tiny_model().split()[1]
     return params.keys() == expected.keys() and all(
         np.array_equal(params[name], expected[name]) for name in expected
     )

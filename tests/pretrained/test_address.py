@@ -177,6 +177,6 @@ def test_names_of_data_sets_have_one_grammar():
         False, True, False, True,
     ]  # fmt: skip
     assert set(VARIANTS) < set(DATA_SETS) and all(name in GRAMMAR for name in DATA_SETS)
-    for text in ("digit", "folder:", "csv", "Folder:x", ""):
-        with pytest.raises(ValueError, match="allowed: digits, .*folder:PATH, tfds:NAME"):
+    for text in ("digit", "folder:", "csv", "csv:", "Folder:x", ""):
+        with pytest.raises(ValueError, match="allowed: digits, .*folder:PATH, csv:FILE, tfds:NAME"):
             parse_data(text)

@@ -14,7 +14,6 @@ from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
 from zoo.cli import main
 from zoo.export import PushError, push
-from zoo.models import split
 from zoo.pretrained import load_pretrained
 
 # huggingface_hub 2.4 hands httpx2 the bytes of a large file in a way that httpx2 warns of.
@@ -40,7 +39,7 @@ def hub(checkpoints, tmp_path, monkeypatch):
 
 
 def _same(model):
-    params, expected = split(model)[1], split(tiny_model())[1]
+    params, expected = model.split()[1], tiny_model().split()[1]
     return all(np.array_equal(params[name], expected[name]) for name in expected)
 
 

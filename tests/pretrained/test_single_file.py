@@ -186,7 +186,7 @@ def test_an_adapted_weight_does_not_claim_the_accuracy_of_the_original(checkpoin
     back = load_pretrained(export(model, tmp_path / "rgb.safetensors"))
     assert back.manifest.metrics == {} and back.config.in_channels == 3
     partly = load_pretrained(ID, num_classes=3)
-    with pytest.raises(ValueError, match="a weight is useless without"):
+    with pytest.raises(ValueError, match="a weight needs the names of its classes"):
         export(partly, tmp_path / "partly.safetensors")
 
 

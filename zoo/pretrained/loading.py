@@ -15,7 +15,7 @@ from zoo.checkpoint import load_single_file, load_weights, read_checkpoint, read
 from zoo.classifier import OWN, Classifier, Provenance
 from zoo.complexity import count_params
 from zoo.data import Preprocessing
-from zoo.models import Params, Solved, create_model, merge, split
+from zoo.models import Params, Solved, create_model, graph_of, merge, split
 from zoo.pretrained.adapting import adapt
 from zoo.pretrained.address import Address, File, Run, parse_address
 from zoo.pretrained.manifest import SINGLE_FILE, WEIGHTS, Manifest
@@ -27,7 +27,7 @@ from zoo.pretrained.strict_json import ManifestError
 _log = logging.getLogger("zoo.pretrained")
 MODEL_RECORD = "model"
 _RUN_FIELDS = ("arch", "overrides", "preprocess", "classes")
-_MODEL_FIELDS = (*_RUN_FIELDS, "activation", "shaping")
+_MODEL_FIELDS = (*_RUN_FIELDS, "activation", "shaping", "config", "solved")
 
 
 def load_pretrained(
@@ -166,15 +166,14 @@ def _build(
     where: str, about: Mapping[str, Any], read_params: Callable[[Any], Params]
 ) -> Classifier:
     """Everything by name from our own registries; the text decides nothing else."""
-    reserved = {"shaping", "seed"} & set(about["overrides"])
+    options = about.get("config") or about["overrides"]
+    reserved = {"shaping", "seed"} & set(options)
     if reserved:
         raise ManifestError(f"{where}: {', '.join(sorted(reserved))} cannot be an override")
     try:
-        solved = Solved.from_json(about)
+        solved = Solved.from_json({**about, **about.get("solved", {})})
         transform = Preprocessing.from_dict(about["preprocess"])
-        model = create_model(
-            about["arch"], **about["overrides"], activation=solved.activations, abstract=True
-        )
+        model = create_model(about["arch"], **options, activation=solved.activations, abstract=True)
     except (ValueError, TypeError) as error:
         raise ManifestError(f"{where} describes no model of this version: {error}") from error
     graphdef, abstract = split(model)
@@ -187,6 +186,12 @@ def _check(model: Classifier, manifest: Manifest, folder: Path) -> None:
     count = count_params(model.network)
     if count != manifest.params:
         raise ManifestError(f"{folder}: {count} parameters, the manifest says {manifest.params}")
+    recorded = (manifest.shaping or {}).get("graph_hash")
+    if recorded is not None and graph_of(model.network).hash != recorded:
+        raise ManifestError(
+            f"{folder}: its activation was shaped for another network than this version builds "
+            "from it; load it with the version that wrote it"
+        )
     if len(manifest.classes) != model.config.num_classes:
         raise ManifestError(
             f"{folder}: {len(manifest.classes)} class names for {model.config.num_classes} logits"

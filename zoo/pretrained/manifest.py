@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from zoo.pretrained.schema import FIELDS, FORMAT_VERSION, field_problem
+from zoo.pretrained.schema import FIELDS, FORMAT_VERSION, OPTIONAL, field_problem
 from zoo.pretrained.strict_json import (
     ManifestError,
     check_version,
@@ -50,6 +50,10 @@ class Manifest:
       created: time of writing, ISO 8601.
       releases: form, such as safetensors -> {"file", "bytes", "sha256"} and, where it is served,
         "url": the same weight in another form, outside this folder.
+      config: every option of the network, whatever its id stands for later; older manifests have
+        `overrides` alone.
+      solved: all activations and the methods that solved them, as they were used; `activation` and
+        `shaping` tell the first. Older manifests have those alone.
 
     Raises:
       ManifestError: naming the first field that does not hold what it should.
@@ -74,6 +78,8 @@ class Manifest:
     versions: dict[str, str]
     created: str
     releases: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    solved: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in FIELDS:
@@ -93,15 +99,16 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of `manifest.json`: sorted keys, one final newline."""
-        values = dataclasses.asdict(self)
-        if not self.releases:
-            del values["releases"]
-        return json.dumps(values, indent=1, sort_keys=True, allow_nan=False) + "\n"
+        return json.dumps(self._written(), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     def without_files(self) -> dict[str, Any]:
         """What a single file with the weights says about them: it cannot hold its own digest."""
-        values = dataclasses.asdict(self)
+        values = self._written()
         return {name: values[name] for name in values if name not in _NOT_IN_A_FILE}
+
+    def _written(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if value or name not in OPTIONAL}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -130,7 +137,7 @@ def manifest_of(values: dict[str, Any], where: str | Path) -> Manifest:
       ManifestError: as `read_manifest`.
     """
     check_version(values, FORMAT_VERSION, where)
-    values = {"releases": {}, **values}
+    values = {**{name: {} for name in OPTIONAL}, **values}
     missing = [name for name in FIELDS if name not in values]
     if missing:
         raise ManifestError(f"{where}: fields missing: {', '.join(missing)}; fetch it again")

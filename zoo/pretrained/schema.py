@@ -88,7 +88,11 @@ FIELDS: dict[str, Any] = {
     "versions": dict[str, str],
     "created": Text,
     "releases": dict[str, Release],
+    "config": dict[str, Any],
+    "solved": dict[str, Any],
 }
+OPTIONAL = ("releases", "config", "solved")
+"""Fields that came later; empty where a manifest was written before them, and not written then."""
 
 
 def field_problem(name: str, value: Any) -> str:

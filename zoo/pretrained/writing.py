@@ -130,7 +130,9 @@ def describe(model: Classifier) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "arch": provenance.arch,
-        "overrides": changed_options(network.config, provenance.arch),
+        "overrides": plain(changed_options(network.config, provenance.arch)),
+        "config": plain(dataclasses.asdict(network.config)),
+        "solved": model.solved.to_json(),
         "activation": dataclasses.asdict(network.activations[0]),
         "shaping": shaping_record(network, provenance.shaping),
         "preprocess": plain(dataclasses.asdict(model.preprocess)),
@@ -142,10 +144,10 @@ def describe(model: Classifier) -> dict[str, Any]:
 
 
 def shaping_record(network: Network, methods: tuple[Shaping, ...]) -> dict[str, Any] | None:
-    """How the activation was solved, and the graph it was solved for; None without shaping."""
+    """How the first activation was solved, and for which graph; None without shaping."""
     if not methods:
         return None
-    (method,) = methods
+    method = methods[0]
     graph = graph_of(network)
     return {
         **method_to_json(method),

@@ -182,6 +182,7 @@ class Run:
         model = {
             "arch": arch,
             "overrides": options,
+            "config": {} if arch == OWN else dataclasses.asdict(self.model.config),
             **self.solved.to_json(),
             "preprocess": dataclasses.asdict(self.config.preprocessing),
             "classes": list(self.pipeline.source.classes),
