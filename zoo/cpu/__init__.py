@@ -30,7 +30,7 @@ class Prepared(NamedTuple):
         "other value" (the user's), "file" (XLA_FLAGS names one), "other jaxlib" (one that may not
         know the flag), "off" (ZOO_CPU_GUARD=off).
       memory: "kept" for reuse instead of returned to the system; or why not: "the user's settings",
-        "other allocator", "off".
+        "other allocator", "not needed" (JAX has an accelerator), "off".
     """
 
     flag: str
