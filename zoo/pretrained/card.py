@@ -115,6 +115,7 @@ _RECIPE = {
     "hardware": "hardware",
     "steps": "steps",
     "commit": "commit",
+    "kernels": "kernels",
     "stored_as": "weights stored as",
     "evidence": "evidence in checkpoints/",
 }

@@ -63,16 +63,23 @@ def finished_record(run: Path) -> dict[str, Any]:
 
 
 def recipe_of(run: Path, record: Mapping[str, Any], commit: str) -> dict[str, Any]:
-    """How a weight came about: command, hardware, versions, configuration."""
+    """How a weight came about: command, hardware, versions, configuration.
+
+    Args:
+      run: its directory.
+      record: what its last checkpoint says.
+      commit: of the code that publishes, where the run does not name its own.
+    """
     environment = read_environment(run)
-    devices = environment["devices"]
+    devices, config = environment["devices"], record["config"]
     return {
         "command": public_command(environment["command"]),
         "hardware": f"{devices['count']} x {devices['kind']}, {environment['cpus']} CPU cores",
         "steps": record["total_steps"],
-        "commit": commit,
+        "commit": environment.get("commit") or commit,
+        "kernels": record.get("kernels", "xla"),
         "versions": environment["versions"],
-        "config": record["config"],
+        "config": {**config, "data": {**config["data"], "data_dir": None}},
         "data": record["data"],
     }
 
