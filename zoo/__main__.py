@@ -1,7 +1,18 @@
-"""`python -m zoo` is the command `zoo`."""
+"""The command `zoo`, which `python -m zoo` is too."""
 
 import sys
 
-from zoo.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Runs the command line of this process."""
+    try:
+        from zoo.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:  # while it was imported
+        print("zoo: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

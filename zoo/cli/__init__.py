@@ -3,7 +3,7 @@
 With `--json` the last line of standard output is one JSON value; all else goes to standard error.
 Exit codes: 0 done, 1 a check found problems, 2 a mistake of the user's (one line says which),
 5 no space left on a disk, 6 training became non-finite, 75 to be started again (stopped by SIGTERM
-or --time-budget with the state saved, or another process of the run is lost), 130 interrupted.
+or --time-budget, or another process of the run is lost), 130 interrupted.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import json
 import logging
 import operator
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from zoo.cli.compare import Compare, compare
 from zoo.cli.demo import Demo, demo
 from zoo.cli.information import info
 from zoo.cli.inspection import Inspect, inspect
+from zoo.cli.interrupts import CODES, PromptEnd, TerminatedError, sentence
 from zoo.cli.publish import Publish, publish
 from zoo.cli.text import Output
 from zoo.common.json_values import finite
@@ -65,26 +67,38 @@ _CONFIGURED = {
 }
 # Commands that several processes run together.
 _JOINT = ("train", "eval")
-_USAGE, _INTERRUPTED = 2, 130
+_USAGE = 2
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code.
 
     As one of several processes it runs in a child, and returns in that child too.
+
+    Args:
+      args: what follows `zoo`; None: those of this process, which a signal then ends promptly.
     """
-    args = list(sys.argv[1:] if args is None else args)
+    is_process, args = args is None, list(sys.argv[1:] if args is None else args)
     logging.basicConfig(format="zoo: %(message)s", level=logging.WARNING)
     try:
         launch = processes.read_launch() if _name(args) in _JOINT else None
     except ValueError as error:
         return _fail(error, _sentence(error), _USAGE, debug=False)
-    if launch is None:
+    if launch is not None:
+        return processes.supervised(launch, functools.partial(_run, args))
+    if not is_process:
         return _run(args, contextlib.nullcontext(True))
-    return processes.supervised(launch, functools.partial(_run, args))
+    with PromptEnd() as end:
+        code = _run(args, contextlib.nullcontext(True), end)
+        end.close(code)
+        return code
 
 
-def _run(args: list[str], together: contextlib.AbstractContextManager[bool]) -> int:
+def _run(
+    args: list[str],
+    together: contextlib.AbstractContextManager[bool],
+    end: PromptEnd | None = None,
+) -> int:
     """Runs one command; inside `together` it is one with other processes, and may say so."""
     debug = bool({"-v", "--verbose"} & set(args)) or os.environ.get("ZOO_DEBUG") == "1"
     try:
@@ -101,8 +115,11 @@ def _run(args: list[str], together: contextlib.AbstractContextManager[bool]) -> 
         # The reader has what it wanted; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt as error:
-        return _fail(error, "interrupted", _INTERRUPTED, debug)
+    except (KeyboardInterrupt, TerminatedError) as error:
+        number = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+        if end is not None and not debug:
+            end.now(number)
+        return _fail(error, sentence(number), CODES[number], debug)
     except Exception as error:
         code = getattr(error, "exit_code", None)
         if code is None and not isinstance(error, ValueError | OSError):
