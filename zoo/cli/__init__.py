@@ -9,16 +9,14 @@ or --time-budget, or another process of the run is lost), 130 interrupted.
 import contextlib
 import dataclasses
 import functools
-import io
 import json
 import logging
-import operator
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 from zoo import processes
 from zoo.cli import actions, commands, data_commands, planning, weights
@@ -29,6 +27,7 @@ from zoo.cli.inspection import Inspect, inspect
 from zoo.cli.interrupts import CODES, PromptEnd, TerminatedError, sentence
 from zoo.cli.publish import Publish, publish
 from zoo.cli.text import Output
+from zoo.cli.usage import parse
 from zoo.common.json_values import finite
 
 __all__ = ["main"]
@@ -50,6 +49,7 @@ _ACTIONS = {
     "publish": (Publish, publish),
     "push": (weights.Push, weights.push),
     "env": (commands.Env, actions.env),
+    "version": (commands.Version, actions.version),
     "data": (data_commands.Data, data_commands.data),
 }
 _DESCRIPTION = """Deep networks without shortcuts or normalisation: load, evaluate, fine-tune.
@@ -100,6 +100,8 @@ def _run(
     end: PromptEnd | None = None,
 ) -> int:
     """Runs one command; inside `together` it is one with other processes, and may say so."""
+    if args[:1] == ["--version"]:
+        args = ["version", *args[1:]]
     debug = bool({"-v", "--verbose"} & set(args)) or os.environ.get("ZOO_DEBUG") == "1"
     try:
         name, command = _parse(args)
@@ -135,32 +137,14 @@ def _parse(args: list[str]) -> tuple[str, Any]:
     """The name of the command and its arguments.
 
     Raises:
-      ValueError: in one line, where tyro would draw a box.
+      UsageError: in one line.
       SystemExit: after the help was printed.
     """
-    import tyro
-
     name = _name(args)
     kinds = {key: kind for key, (kind, _) in _ACTIONS.items()}
     for key, (make, summary) in _CONFIGURED.items():
         kinds[key] = make(*_configuration(args)) if key == name else summary
-    union: Any = functools.reduce(
-        operator.or_, (Annotated[kind, tyro.conf.subcommand(key)] for key, kind in kinds.items())
-    )
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            command = tyro.cli(
-                union,
-                prog="zoo",
-                description=_DESCRIPTION,
-                args=args or ["--help"],
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise ValueError(_unboxed(complaint.getvalue())) from None
+    command = parse(kinds, name, args, prog="zoo", description=_DESCRIPTION)
     name = next(key for key, kind in kinds.items() if type(command) is kind)
     return name, command.action if isinstance(command, data_commands.Data) else command
 
@@ -210,9 +194,3 @@ def _sentence(error: BaseException) -> str:
     """The message in one line; the lines of a list become its clauses."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     return "; ".join(lines).replace(":;", ":") or type(error).__name__
-
-
-def _unboxed(text: str) -> str:
-    """tyro's complaint as one line: without the box, its rules and repeated blanks."""
-    plain = "".join(" " if char in "╭─╮│╰╯" else char for char in text)
-    return " ".join(plain.split())

@@ -10,7 +10,8 @@ import sys
 from typing import Any
 
 from zoo.cli import commands
-from zoo.cli.text import Output, accuracies, fields, text
+from zoo.cli.text import Output, accuracies, aligned, fields, text
+from zoo.common.console import byte_count
 
 _VARIABLES = (
     "ZOO_CHECKPOINTS", "ZOO_CACHE", "ZOO_URL", "ZOO_OFFLINE", "ZOO_LOCK_TIMEOUT", "HF_ENDPOINT",
@@ -20,20 +21,46 @@ _VARIABLES = (
 )  # fmt: skip
 
 
+_WEIGHT_COLUMNS = ("id", "parameters", "size", "input", "accuracy", "without a tag")
+
+
 def list_ids(command: commands.List) -> Output:
-    """Ids of models or of published weights."""
+    """Ids of models with the tags of their weights, or published weights."""
     is_pattern = any(mark in command.pattern for mark in "*?[")
     pattern = command.pattern if is_pattern else f"*{command.pattern}*"
     from zoo.pretrained.index import list_pretrained, read_index
 
+    index = read_index()
     if command.pretrained:
-        index = read_index()
         ids = list_pretrained(pattern)
-        return Output(ids, [f"{id}  {accuracies(index[id].metrics)}" for id in ids])
-    from zoo.models import list_models
+        lines = aligned(_WEIGHT_COLUMNS, [_weight_row(id, index[id]) for id in ids], right=(1, 2))
+    else:
+        from zoo.models import list_models
 
-    ids = list_models(pattern)
-    return Output(ids, ids)
+        ids = list_models(pattern)
+        tags: dict[str, list[str]] = {}
+        for id in index:
+            arch, _, tag = id.partition(".")
+            tags.setdefault(arch, []).append(f".{tag}")
+        lines = aligned(("id", "weights"), [(id, " ".join(tags.get(id, ()))) for id in ids])
+    if not ids:
+        what = "published weight" if command.pretrained else "model"
+        lines = [
+            f"no {what} matches {command.pattern!r}; all: zoo list{' --pretrained' * command.pretrained}"
+        ]
+    return Output(ids, lines)
+
+
+def _weight_row(id: str, entry: Any) -> tuple[str, ...]:
+    about = entry.about
+    return (
+        id,
+        f"{about['params']:,}" if "params" in about else "",
+        byte_count(about["bytes"]) if "bytes" in about else "",
+        " x ".join(map(str, about.get("input_size", ()))),
+        accuracies(entry.metrics),
+        "default" if entry.is_default else "",
+    )
 
 
 def _load(command: commands.Eval | commands.Predict) -> Any:
@@ -221,6 +248,13 @@ def finetune(command: commands.Finetune) -> Output:
     measured = f"{command.data} {value['splits']['measure']}"
     lines = [_trained_line(value, measured), *value["commands"], f"report: {value['report']}"]
     return Output(value, lines)
+
+
+def version(command: commands.Version) -> Output:
+    """The version of this program."""
+    from zoo import __version__
+
+    return Output({"version": __version__}, [f"zoo {__version__}"])
 
 
 def env(command: commands.Env) -> Output:

@@ -40,7 +40,7 @@ class Command:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class List(Command):
-    """Ids of models, or of published weights.
+    """Ids of models with the tags of their weights; or weights with size, input and accuracy.
 
     $ zoo list
     $ zoo list "vanilla*_tat_*"
@@ -48,7 +48,7 @@ class List(Command):
     """
 
     pattern: Annotated[Positional[str], arg(help="shell pattern or part of an id")] = "*"
-    pretrained: Annotated[bool, arg(help="weights instead of models, with their top-1")] = False
+    pretrained: Annotated[bool, arg(help="published weights instead of models")] = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,6 +132,14 @@ class Env(Command):
     """
 
     check: Annotated[bool, arg(help=_CHECK_HELP)] = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Version(Command):
+    """The version of this program; `zoo env` says all others.
+
+    $ zoo --version
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

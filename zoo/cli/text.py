@@ -1,5 +1,6 @@
 """Answers for people: lines of plain text."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -9,6 +10,21 @@ class Output(NamedTuple):
     value: Any
     lines: list[str]
     exit_code: int = 0
+
+
+def aligned(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> list[str]:
+    """Rows below their header, in columns; those numbered in `right` end together."""
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    ]
 
 
 def accuracies(metrics: dict[str, Any]) -> str:

@@ -12,9 +12,9 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> str:
     return f"nearest: {', '.join(found)}" if found else ""
 
 
-def near_names(name: str, names: Iterable[str], count: int) -> list[str]:
-    """At most `count` of `names`, those that resemble `name` most."""
-    return difflib.get_close_matches(name, list(names), n=count, cutoff=0.4)
+def near_names(name: str, names: Iterable[str], count: int, likeness: float = 0.4) -> list[str]:
+    """At most `count` of `names`, those that resemble `name` most, from 0 (not) to 1 (equal)."""
+    return difflib.get_close_matches(name, list(names), n=count, cutoff=likeness)
 
 
 def natural_order(name: str) -> list[tuple[int, int | str]]:
