@@ -56,7 +56,10 @@ def test_list_gives_ids(capsys, checkpoints, pattern, expected):
 
 def test_list_shows_the_accuracy_of_weights(capsys, checkpoints):
     assert main(["list", "--pretrained"]) == 0
-    assert capsys.readouterr().out == f"{ID}  noise top-1 30.00 % (n = 10)\n"
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split()[:4] == ["id", "parameters", "size", "input"]
+    assert row.startswith(ID) and "noise top-1 30.00 % (n = 10)" in row
+    assert header.index("accuracy") == row.index("noise top-1")
 
 
 FIELDS = {

@@ -13,6 +13,7 @@ from flax import nnx
 import zoo
 from zoo.checkpoint import list_steps
 from zoo.complexity import count_params
+from zoo.export import export
 from zoo.finetuning import finetune
 from zoo.inspection import inspect
 from zoo.models import FeatureInfo, Layer, Network, NetworkConfig, Part, Variant, layers_of, split
@@ -202,11 +203,11 @@ def test_it_is_published_loaded_by_id_and_exported(trained, tmp_path, monkeypatc
     write_index(folder)
     model = load_pretrained(f"{ID}.digits")
     assert count_params(model.network) == model.manifest.params
-    path = zoo.export(model, tmp_path / "tokens.safetensors")
+    path = export(model, tmp_path / "tokens.safetensors")
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
     assert np.array_equal(load_pretrained(path).logits(images), trained.model.logits(images))
     with pytest.raises(ValueError, match="layers of kind crelu, patches, which"):
-        zoo.export(model, tmp_path / "torch", format="torch")
+        export(model, tmp_path / "torch", format="torch")
 
 
 def test_its_layout_owns_every_parameter():

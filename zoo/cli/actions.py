@@ -45,9 +45,8 @@ def list_ids(command: commands.List) -> Output:
         lines = aligned(("id", "weights"), [(id, " ".join(tags.get(id, ()))) for id in ids])
     if not ids:
         what = "published weight" if command.pretrained else "model"
-        lines = [
-            f"no {what} matches {command.pattern!r}; all: zoo list{' --pretrained' * command.pretrained}"
-        ]
+        every = "zoo list --pretrained" if command.pretrained else "zoo list"
+        lines = [f"no {what} matches {command.pattern!r}; all: {every}"]
     return Output(ids, lines)
 
 

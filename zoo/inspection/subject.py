@@ -76,7 +76,7 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
         network, preprocess, trained = network.network, network.preprocess, True
     if isinstance(network, ZooNetwork):
         # With initial weights a convolution sees one location, so few pixels show all of it.
-        config, draw = network.config, functools.partial(_drawn, network)
+        config, draw = network.config, functools.partial(_rebuilt, network)
         side, full = config.smallest_image_size, config.image_size
         shape = shape or (1, side, side, config.in_channels)
         full_shape = (1, full, full, config.in_channels)
@@ -95,7 +95,7 @@ def subject_of(model_or_id: Any, shape: tuple[int, ...] | None = None) -> Subjec
     return Subject(name, network, shape, None)
 
 
-def _drawn(network: ZooNetwork, seed: int) -> Network:
+def _rebuilt(network: ZooNetwork, seed: int) -> Network:
     return rebuilt(network, seed=seed)
 
 
