@@ -9,7 +9,9 @@ from typing import Any
 from tests.conftest import REPOSITORY
 from tests.fuzzing.contract import Format
 from tests.fuzzing.inputs import bytes_like, json_bytes, restructured, texts_like
-from zoo.checkpoint import integrity, layout, lock, reading, tree
+from zoo.checkpoint import layout, lock, reading, tree
+from zoo.common import locks
+from zoo.common.json_values import canonical
 from zoo.data.imagenet import packed, shards
 from zoo.pretrained import cache, index, manifest, origins
 from zoo.shaping import solved
@@ -59,9 +61,9 @@ def _body() -> dict[str, Any]:
 def _signed(body: Any) -> bytes:
     """A record whose digest is right, whatever it holds."""
     try:
-        text = integrity.canonical_json(body)
+        text = canonical(body)
         signed = {"body": body, "sha256": hashlib.sha256(text).hexdigest()}
-        return integrity.canonical_json(signed)
+        return canonical(signed)
     except ValueError:  # NaN, or a text that is none
         return json_bytes({"body": body, "sha256": "0" * 64})
 
@@ -80,8 +82,7 @@ def _record(content: bytes, folder: Path) -> object:
 
 def _lock(content: bytes, folder: Path) -> object:
     (folder / lock.LOCK_NAME).write_bytes(content)
-    holder = lock._read_holder(folder / lock.LOCK_NAME)
-    return lock._is_dead(holder), str(lock.RunLock(folder)._in_use(holder))
+    return locks._holder(folder / lock.LOCK_NAME)
 
 
 def _origin(content: bytes, folder: Path) -> object:

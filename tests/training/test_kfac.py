@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tests.cases import SMALL
 from tests.conftest import json_from_8_devices
-from tests.training.tiny import ACTIVATION
+from tests.training.tiny import SOLVED
 from zoo.models import create_model, merge, split
 from zoo.models.layers import INITIALIZERS, Conv, Dense
 from zoo.models.resnet import ResNetConfig, Stage
@@ -297,7 +297,7 @@ class Scanned(nnx.Module):
     def __init__(self, **options):
         config = ResNetConfig(50, width=0.0625, **options)
         rngs = nnx.Rngs(0)
-        self.stages = nnx.List([Stage(config, ACTIVATION, 0, rngs=rngs)])
+        self.stages = nnx.List([Stage(config, SOLVED.activations[0], 0, rngs=rngs)])
         self.head = Dense(16, 3, rngs=rngs, **OPTIONS)
 
     def __call__(self, x):

@@ -80,7 +80,7 @@ def test_a_network_that_normalises_by_the_batch_is_refused_before_anything_is_co
     config = dataclasses.replace(
         KFAC, model=ModelConfig("resnet18", stem="cifar", width=0.0625), trainable=".*"
     )
-    with pytest.raises(ConfigError, match="resnet18 normalises by the batch"):
+    with pytest.raises(ConfigError, match="this network normalises by the batch"):
         prepare(config)
 
 

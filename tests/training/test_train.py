@@ -19,6 +19,7 @@ from zoo.training import (
     ConfigError,
     LogConfig,
     ModelConfig,
+    ScheduleConfig,
     fit,
     prepare,
     read_metrics,
@@ -147,7 +148,7 @@ def test_a_registered_network_starts_from_its_weights_and_loads_again(tmp_path):
 
 def test_a_run_starts_from_another_ones_weights(tmp_path):
     first = fit(BASE, tmp_path / "first", progress=False)
-    narrow = tiny(steps=1, init_from=str(tmp_path / "first"))
+    narrow = tiny(steps=1, schedule=ScheduleConfig(), init_from=str(tmp_path / "first"))
     run = prepare(narrow, solved=first.model.solved)
     kept = fit(narrow, tmp_path / "second", progress=False, stop_after=1)
     assert kept.model.solved == first.model.solved

@@ -4,6 +4,7 @@
 object per line, of training or of an evaluation.
 """
 
+import dataclasses
 import datetime
 import json
 import operator
@@ -122,13 +123,24 @@ def check_data(run_dir: Path, record: Mapping[str, Any], fingerprint: Mapping[st
         )
 
 
+def with_kernels_of(config: TrainConfig, record: Mapping[str, Any]) -> TrainConfig:
+    """`config` for going on with a run: where it leaves the kernels open, XLA's if they were."""
+    if not record or config.kernels != "auto" or _by(record) != "XLA":
+        return config
+    return dataclasses.replace(config, kernels="xla")
+
+
+def _by(record: Mapping[str, Any]) -> str:
+    return record.get("kernels", "XLA")  # of runs that are older than the field
+
+
 def check_kernels(run_dir: Path, record: Mapping[str, Any], kernels: str) -> None:
     """Refuses to go on with a run by other kernels, whose sums round otherwise.
 
     Raises:
       ResumeError: if the run was computed by others than `kernels`.
     """
-    before = record.get("kernels", "XLA")  # of runs that are older than the field
+    before = _by(record)
     if before != kernels:
         raise ResumeError(
             f"{run_dir} holds a run computed by {before}, here it would be {kernels}; set `kernels`"
