@@ -11,6 +11,7 @@ from tests.fuzzing.contract import Format
 from tests.fuzzing.inputs import bytes_like, json_bytes, restructured, texts_like
 from zoo.checkpoint import layout, lock, reading, tree
 from zoo.common import locks
+from zoo.common.files import digest_of
 from zoo.common.json_values import canonical
 from zoo.data.imagenet import packed, shards
 from zoo.pretrained import cache, index, manifest, origins
@@ -155,7 +156,7 @@ def _config(content: bytes, _: Path) -> object:
 def _cached(content: bytes, folder: Path) -> object:
     """A weight in the cache whose manifest has the digest of its folder, whatever it says."""
     os.environ["ZOO_CACHE"] = str(folder)
-    digest = index.digest_of(content)
+    digest = digest_of(content)
     weight = cache.Pin(_ID, digest["bytes"], digest["sha256"]).folder
     weight.mkdir(parents=True)
     (weight / "manifest.json").write_bytes(content)

@@ -19,6 +19,7 @@ from zoo import cli
 from zoo.pretrained import load_pretrained
 from zoo.training.folder import METRICS, read_metrics
 from zoo.transfer.http import blocks, open_url
+from zoo.transfer.patience import Patience
 
 _ADDRESSES = (
     b"vanilla_resnet50_tat_lrelu.digits",
@@ -101,7 +102,7 @@ def _answer(content: bytes, _: Path) -> object:
     server = _server()
     server.content = content
     with open_url(f"http://127.0.0.1:{server.server_address[1]}/x") as response:
-        return sum(map(len, blocks(response)))
+        return sum(map(len, blocks(response, Patience())))
 
 
 FORMATS = (

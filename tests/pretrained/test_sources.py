@@ -228,7 +228,7 @@ def test_a_missing_file_is_named(server, data):
 
 @pytest.mark.parametrize("overrides", [{"width": 0.125}, {"stem": "imagenet"}])
 def test_weights_of_another_shape_are_refused_by_name(server, overrides):
-    change_manifest(server, lambda values: values["overrides"].update(overrides))
+    change_manifest(server, lambda values: values["config"].update(overrides))
     with pytest.raises(ValueError, match=r"(?s)does not fit .*other shape:.*stem\.kernel"):
         load_pretrained(f"{server.url}/{ID}")
 

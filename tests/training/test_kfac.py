@@ -350,7 +350,7 @@ def test_every_parameter_of_every_family_is_in_one_block_and_every_kernel_in_a_f
 def test_what_it_cannot_describe_is_refused_in_one_sentence():
     model = create_model("resnet50", **SMALL, abstract=True)
     params = split(model)[1]
-    with pytest.raises(ConfigError, match=r"resnet50 normalises by the batch \(norm\); take"):
+    with pytest.raises(ConfigError, match=r"this network normalises by the batch \(norm\); take"):
         check_layers(model, params)
     model = create_model("vanilla_resnet18_tat_lrelu", **SMALL, abstract=True)
     model.head = nnx.eval_shape(lambda: nnx.Linear(32, 10, rngs=nnx.Rngs(0)))

@@ -67,7 +67,7 @@ def test_statistics_of_parts_average_to_those_of_the_batch():
 
 
 def test_an_interrupted_run_ends_with_the_same_bits_and_names_its_blocks(tmp_path, capsys):
-    options = {"activation": SOLVED}
+    options = {"solved": SOLVED}
     whole = fit(KFAC, tmp_path / "whole", **options)
     assert "K-FAC: 2 blocks of the Fisher matrix\n  head: kernel, bias" in capsys.readouterr().err
     fit(KFAC, tmp_path / "cut", stop_after=3, **options)  # between two inversions

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo import processes
-from zoo.cli import actions, commands, data_commands, planning, weights
+from zoo.cli import actions, commands, data_commands, environment, planning, weights
 from zoo.cli.compare import Compare, compare
 from zoo.cli.demo import Demo, demo
 from zoo.cli.information import info
@@ -48,7 +48,7 @@ _ACTIONS = {
     "export": (weights.Export, weights.export),
     "publish": (Publish, publish),
     "push": (weights.Push, weights.push),
-    "env": (commands.Env, actions.env),
+    "env": (commands.Env, environment.env),
     "version": (commands.Version, actions.version),
     "data": (data_commands.Data, data_commands.data),
 }

@@ -102,6 +102,8 @@ def parse_address(source: str | Path) -> Address:
       UnknownWeightError: it has none of the forms.
     """
     text = str(source)
+    if "\0" in text:
+        raise UnknownWeightError(f"{text!r} holds a NUL, which no name has; allowed: {GRAMMAR}")
     if isinstance(source, Path) or text.startswith(FOLDER_PREFIX):
         path = expanded(text.removeprefix(FOLDER_PREFIX))
         return _on_disk(path) or (Run(path) if isinstance(source, Path) else Folder(path))

@@ -137,8 +137,7 @@ def fit(
         weight = starting_weight(config) if start is None and initial_params is None else None
         if weight is not None:
             solved, initial_params = weight.solved, weight.split()[1]
-        config = with_kernels_of(config, record)
-        run = prepare(config, solved=solved, trainable=trainable, own=own)
+        run = prepare(with_kernels_of(config, record), solved=solved, trainable=trainable, own=own)
         require_same({"data": run.pipeline.fingerprint, "test data": len(run.eval_source)})
         if start is not None and not allow_data_change:
             check_data(run_dir, record, run.pipeline.fingerprint)
