@@ -18,22 +18,14 @@ def fresh(monkeypatch, tmp_path):
     library.load_onednn.cache_clear()
 
 
-@pytest.fixture
-def installed():
-    try:
-        library.load_onednn()
-    except NoKernelsError as error:
-        pytest.skip(str(error))
-
-
-def test_compiled_once_into_the_cache(installed, fresh):
+def test_compiled_once_into_the_cache(onednn, fresh):
     _, compiled = library.compiled_calls()
     assert [*(fresh / "kernels").iterdir()] == [compiled]
     written = compiled.stat().st_mtime_ns
     assert library.compiled_calls()[1].stat().st_mtime_ns == written
 
 
-def test_taken_where_it_is_there(installed):
+def test_taken_where_it_is_there(onednn):
     chosen = choose_kernels("auto", jax.devices())
     assert chosen == choose_kernels("onednn", jax.devices())
     assert str(chosen).startswith("oneDNN 3.")
@@ -44,7 +36,7 @@ def test_taken_where_it_is_there(installed):
     [("no-such-compiler", "no C\\+\\+ compiler 'no-such-compiler'"), ("false", "false failed")],
 )
 def test_without_a_compiler_xla_computes_and_the_reason_is_said(
-    installed, fresh, monkeypatch, compiler, reason
+    onednn, fresh, monkeypatch, compiler, reason
 ):
     monkeypatch.setenv("CXX", compiler)
     chosen = choose_kernels("auto", jax.devices())

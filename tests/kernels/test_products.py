@@ -8,20 +8,12 @@ import numpy as np
 import pytest
 from jax import lax
 
-from zoo.kernels import NoKernelsError, with_onednn
-from zoo.kernels.library import load_onednn
+from zoo.kernels import with_onednn
 from zoo.models.layers import _convolve, _product
 
+pytestmark = pytest.mark.usefixtures("onednn")
 # float32: up to 49 x 24 terms summed in another order; bfloat16: one rounding of the result.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 1e-2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def onednn() -> None:
-    try:
-        load_onednn()
-    except NoKernelsError as error:
-        pytest.skip(str(error))
 
 
 def normal(seed, shape, dtype="float32"):

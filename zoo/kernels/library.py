@@ -15,13 +15,13 @@ from pathlib import Path
 
 import jax
 
-from zoo.kernels.products import CONVOLVE, MULTIPLY
+from zoo.kernels.products import TARGET
 from zoo.transfer import cache_home
 
 _SOURCE = Path(__file__).with_name("products.cc")
 _LIBRARY, _HEADERS = "onednn-cpu-gomp", "onednn-devel-cpu-gomp"
-_OPTIONS = ("-std=c++17", "-O2", "-shared", "-fPIC", "-w")
-_COMPILE_SECONDS = 300
+_OPTIONS = ("-std=c++17", "-O2", "-march=native", "-fopenmp", "-shared", "-fPIC", "-w")
+_COMPILE_SECONDS = 1800  # it takes five, on a core of its own
 # Threads that wait in a loop take the core that another one needs to finish. Read by the OpenMP
 # library when it is loaded; what is set already stays.
 _PASSIVE = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
@@ -52,8 +52,7 @@ def load_onednn() -> str:
         calls = ctypes.CDLL(str(compiled))
     except OSError as error:
         raise NoKernelsError(f"{error}; remove {compiled} to compile it again") from error
-    for name, function in ((CONVOLVE, calls.ZooConvolve), (MULTIPLY, calls.ZooMultiply)):
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(function), platform="cpu")
+    jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(calls.ZooMultiply), platform="cpu")
     calls.ZooOneDnnVersion.restype = ctypes.c_char_p
     return calls.ZooOneDnnVersion().decode()
 
@@ -69,12 +68,19 @@ def compiled_calls() -> tuple[Path, Path]:
     library, header = _installed(_LIBRARY, "libdnnl.so.3"), _installed(_HEADERS, "dnnl.hpp")
     compiler = os.environ.get("CXX") or "g++"
     versions = [importlib.metadata.version(name) for name in ("jaxlib", _LIBRARY, _HEADERS)]
-    parts = [_SOURCE.read_text(), *_OPTIONS, compiler, platform.machine(), *versions]
+    sources = [path.read_text() for path in sorted(_SOURCE.parent.glob("*.[ch]*"))]
+    parts = [*sources, *_OPTIONS, compiler, _instructions(), *versions]
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     target = cache_home() / "kernels" / f"onednn-{digest}.so"
     if not target.is_file():
         _compile(compiler, header.parent, library, target)
     return library, target
+
+
+def _instructions() -> str:
+    """What this processor can do, which the compiler makes use of."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line for line in lines if line.startswith("flags")), "")
 
 
 def _installed(distribution: str, name: str) -> Path:

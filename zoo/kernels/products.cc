@@ -2,223 +2,152 @@
 //
 // Images are [batch, height, width, channel] as XLA has them; kernels are brought into the blocked
 // layout that oneDNN chooses, and kernel gradients back out of it, inside the call.
+//
+// A product may carry what its layer does to the result, which spares the memory a round trip:
+// forward a bias and a leaky ReLU, backward the derivative of one and the gradient of its bias.
 
+#include <omp.h>
+
+#include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
-#include <mutex>
+#include <cstring>
 #include <new>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
-#include "dnnl.hpp"
+#include "plans.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
 using dnnl::memory;
 using Numbers = ffi::Span<const int64_t>;
 
+namespace zoo {
 namespace {
 
-const dnnl::engine& Engine() {
-  static const dnnl::engine* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
-  return *engine;
+// One product as a whole; oneDNN shares it among the threads.
+void Run(const Shape& shape, void* left, void* right, void* bias, void* out) {
+  const Plan& plan = Planned(shape, omp_get_max_threads());
+  thread_local Arena arena;
+  char* room = arena.Reserve(plan.right.Bytes() + plan.Room());
+  const memory used = plan.Right(Stream(), right, room);
+  plan.Execute(Stream(), left, used, bias, out, room + plan.right.Bytes());
 }
 
-// Memory of one thread that grows to the largest call, so that no step asks the system for pages.
-class Arena {
- public:
-  ~Arena() { std::free(data_); }
-  char* Reserve(size_t bytes) {
-    if (bytes > size_) {
-      std::free(data_);
-      size_ = (bytes + 4095) / 4096 * 4096;
-      data_ = static_cast<char*>(std::aligned_alloc(4096, size_));
-      if (data_ == nullptr) throw std::bad_alloc();
+// bfloat16 is the upper half of a float32.
+float Widened(uint16_t value) {
+  const uint32_t bits = static_cast<uint32_t>(value) << 16;
+  float wide;
+  std::memcpy(&wide, &bits, sizeof(wide));
+  return wide;
+}
+float Widened(float value) { return value; }
+
+void Narrow(float value, float& out) { out = value; }
+void Narrow(float value, uint16_t& out) {  // to nearest, ties to even; NaN stays NaN
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  out = static_cast<uint16_t>(value != value ? (bits >> 16) | 0x40 : rounded);
+}
+
+// Multiplies rows of `values` by the derivative at `gate`, and adds them up by column.
+template <typename Number>
+void Gate(Number* values, const Number* gate, int64_t rows, int64_t columns, Activation phi,
+          float* sums) {
+  const float low = phi.scale * phi.slope;
+  for (int64_t row = 0; row < rows; ++row, values += columns, gate += columns) {
+#pragma omp simd
+    for (int64_t i = 0; i < columns; ++i) {
+      const float value = Widened(values[i]) * (Widened(gate[i]) > 0 ? phi.scale : low);
+      Narrow(value, values[i]);
+      sums[i] += value;
     }
-    return data_;
   }
+}
 
- private:
-  char* data_ = nullptr;
-  size_t size_ = 0;
-};
+// Bytes of a result and its gate that a core's own cache holds besides what they are made from.
+constexpr int64_t kPartBytes = 384 << 10;
 
-size_t Padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+// The largest divisor of `batch` whose share of `bytes` stays in the cache.
+int64_t PartOf(int64_t batch, int64_t bytes) {
+  int64_t part = std::clamp<int64_t>(kPartBytes * batch / std::max<int64_t>(bytes, 1), 1, batch);
+  while (batch % part != 0) --part;
+  return part;
+}
 
-// One array of a call: its layout in XLA, the layout oneDNN computes in, and its argument number.
-struct Operand {
-  int argument;
-  memory::desc given;
-  memory::desc used;
-  dnnl::reorder reorder;
-
-  bool Reorders() const { return given != used; }
-  size_t Bytes() const { return Reorders() ? Padded(used.get_size()) : 0; }
-};
-
-// A primitive with its two inputs and its output, made once for each shape.
-struct Plan {
-  dnnl::primitive primitive;
-  Operand inputs[2];
-  Operand output;
-  memory::desc scratchpad;
-
-  Plan(const dnnl::primitive& made, const memory::desc& scratch, Operand a, Operand b, Operand out)
-      : primitive(made), inputs{std::move(a), std::move(b)}, output(std::move(out)),
-        scratchpad(scratch) {
-    for (Operand& input : inputs) {
-      if (input.Reorders()) input.reorder = Between(input.given, input.used);
-    }
-    if (output.Reorders()) output.reorder = Between(output.used, output.given);
-  }
-
-  void Run(void* a, void* b, void* out) const {
-    thread_local dnnl::stream stream(Engine());
+// A product times the derivative of the activation below it, in parts of the batch that stay in the
+// cache between the two; each part is one thread's.
+template <typename Number>
+void RunGated(Shape shape, char* left, void* right, const Number* gate, Number* out, float* sums,
+              int64_t left_size, int64_t size, int64_t columns, Activation phi) {
+  const int64_t batch = shape.Batch();
+  const int64_t part = PartOf(batch, 2 * size * static_cast<int64_t>(sizeof(Number)));
+  shape.Batch() = part;
+  const Plan& plan = Planned(shape, 1);
+  thread_local Arena kernel_arena;
+  const memory used = plan.Right(Stream(), right, kernel_arena.Reserve(plan.right.Bytes()));
+  const int64_t parts = batch / part, step = size / parts;
+  const int64_t left_step = left_size / parts * static_cast<int64_t>(sizeof(Number));
+  std::vector<float> partial(parts * columns, 0.0f);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < parts; ++i) {
     thread_local Arena arena;
-    char* free = arena.Reserve(inputs[0].Bytes() + inputs[1].Bytes() + output.Bytes() +
-                               scratchpad.get_size());
-    std::unordered_map<int, memory> arguments;
-    void* pointers[2] = {a, b};
-    for (int i = 0; i < 2; ++i) {
-      const Operand& input = inputs[i];
-      memory given(input.given, Engine(), pointers[i]);
-      if (input.Reorders()) {
-        memory used(input.used, Engine(), free);
-        free += input.Bytes();
-        input.reorder.execute(stream, given, used);
-        given = used;
-      }
-      arguments.emplace(input.argument, given);
-    }
-    memory result(output.given, Engine(), out);
-    memory computed = output.Reorders() ? memory(output.used, Engine(), free) : result;
-    free += output.Bytes();
-    arguments.emplace(output.argument, computed);
-    arguments.emplace(DNNL_ARG_SCRATCHPAD, memory(scratchpad, Engine(), free));
-    primitive.execute(stream, arguments);
-    if (output.Reorders()) output.reorder.execute(stream, computed, result);
-    stream.wait();
+    Number* values = out + i * step;
+    plan.Execute(Stream(), left + i * left_step, used, nullptr, values,
+                 arena.Reserve(plan.Room()));
+    Gate(values, gate + i * step, step / columns, columns, phi, &partial[i * columns]);
   }
-
- private:
-  static dnnl::reorder Between(const memory::desc& from, const memory::desc& to) {
-    return dnnl::reorder(dnnl::reorder::primitive_desc(Engine(), from, Engine(), to));
+  for (int64_t column = 0; column < columns; ++column) {
+    double sum = 0;
+    for (int64_t i = 0; i < parts; ++i) sum += partial[i * columns + column];
+    sums[column] = static_cast<float>(sum);
   }
-};
-
-memory::data_type Type(ffi::DataType type) {
-  return type == ffi::DataType::BF16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
-dnnl::primitive_attr Attributes() {
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  return attributes;
+memory::data_type Type(const ffi::AnyBuffer& buffer) {
+  return buffer.element_type() == ffi::DataType::BF16 ? memory::data_type::bf16 : kFloat;
 }
 
-// What a call computes, in numbers: the order is that of `geometry` in calls.py.
-struct Convolution {
-  int64_t batch, in_height, in_width, in_channels, out_height, out_width, out_channels;
-  int64_t height, width;                            // of the kernel
-  int64_t stride_y, stride_x, top, left, bottom, right, dilation_y, dilation_x;
-  int64_t step_y, step_x, step_in, step_out;        // of the kernel in memory, in elements
+int64_t Size(const ffi::AnyBuffer& buffer) { return buffer.element_count(); }
 
-  memory::dims Source() const { return {batch, in_channels, in_height, in_width}; }
-  memory::dims Result() const { return {batch, out_channels, out_height, out_width}; }
-  memory::dims Kernel() const { return {out_channels, in_channels, height, width}; }
-  memory::dims KernelSteps() const { return {step_out, step_in, step_y, step_x}; }
-  memory::dims Strides() const { return {stride_y, stride_x}; }
-  memory::dims Dilations() const { return {dilation_y - 1, dilation_x - 1}; }
-  memory::dims Before() const { return {top, left}; }
-  memory::dims After() const { return {bottom, right}; }
-};
-
-constexpr auto kDirect = dnnl::algorithm::convolution_direct;
-constexpr auto kImages = memory::format_tag::nhwc;
-
-std::unique_ptr<Plan> MakeConvolution(int64_t role, const Convolution& c, ffi::DataType a,
-                                      ffi::DataType out) {
-  // What is computed has the type `out`: the result (role 0), the gradient by the images (1) or by
-  // the kernel (2). The forward convolution that a gradient belongs to is all of one type.
-  const auto any = memory::format_tag::any;
-  auto type = [&](int64_t wanted) { return Type(role == wanted ? out : a); };
-  const memory::desc result(c.Result(), type(0), kImages), source(c.Source(), type(1), kImages);
-  const memory::desc kernel(c.Kernel(), type(2), any);
-  const memory::desc plain(c.Kernel(), type(2), c.KernelSteps());
-  const dnnl::convolution_forward::primitive_desc forward(
-      Engine(), dnnl::prop_kind::forward_training, kDirect,
-      memory::desc(c.Source(), Type(a), kImages), memory::desc(c.Kernel(), Type(a), any),
-      memory::desc(c.Result(), type(0), kImages), c.Strides(), c.Dilations(), c.Before(),
-      c.After(), Attributes());
-  if (role == 0) {
-    return std::make_unique<Plan>(
-        dnnl::convolution_forward(forward), forward.scratchpad_desc(),
-        Operand{DNNL_ARG_SRC, source, source, {}},
-        Operand{DNNL_ARG_WEIGHTS, plain, forward.weights_desc(), {}},
-        Operand{DNNL_ARG_DST, result, result, {}});
+// Arguments: the two factors; then nothing, or a bias, or a gate. Results: the product, and behind a
+// gate the sums.
+ffi::Error Multiply(int64_t role, Numbers numbers, float slope, float scale,
+                    ffi::RemainingArgs args, ffi::RemainingRets rets) {
+  Shape shape;
+  std::memset(&shape, 0, sizeof(shape));
+  shape.role = role;
+  const size_t bytes = numbers.size() * sizeof(int64_t);
+  if (bytes != (role == kMatrix ? sizeof(Matrices) : sizeof(Convolution))) {
+    return ffi::Error::InvalidArgument("a product is described by other numbers");
   }
-  if (role == 1) {
-    const dnnl::convolution_backward_data::primitive_desc backward(
-        Engine(), kDirect, source, kernel, result, c.Strides(), c.Dilations(), c.Before(),
-        c.After(), forward, Attributes());
-    return std::make_unique<Plan>(
-        dnnl::convolution_backward_data(backward), backward.scratchpad_desc(),
-        Operand{DNNL_ARG_DIFF_DST, result, result, {}},
-        Operand{DNNL_ARG_WEIGHTS, plain, backward.weights_desc(), {}},
-        Operand{DNNL_ARG_DIFF_SRC, source, source, {}});
-  }
-  const dnnl::convolution_backward_weights::primitive_desc backward(
-      Engine(), kDirect, source, kernel, result, c.Strides(), c.Dilations(), c.Before(), c.After(),
-      forward, Attributes());
-  return std::make_unique<Plan>(
-      dnnl::convolution_backward_weights(backward), backward.scratchpad_desc(),
-      Operand{DNNL_ARG_SRC, source, source, {}}, Operand{DNNL_ARG_DIFF_DST, result, result, {}},
-      Operand{DNNL_ARG_DIFF_WEIGHTS, plain, backward.diff_weights_desc(), {}});
-}
-
-// Rows of the left matrix, for each of the right one, from which on bringing that into blocks pays.
-constexpr int64_t kBlockedRows = 2;
-
-std::unique_ptr<Plan> MakeMatmul(Numbers n, ffi::DataType a, ffi::DataType b, ffi::DataType out) {
-  const memory::desc left({n[0], n[1]}, Type(a), memory::dims{n[3], n[4]});
-  const memory::desc right({n[1], n[2]}, Type(b), memory::dims{n[5], n[6]});
-  // A kernel is brought into blocks, as of a convolution: several times as fast, for little.
-  const bool blocks = n[0] >= kBlockedRows * n[1];
-  const memory::desc used =
-      blocks ? memory::desc({n[1], n[2]}, Type(b), memory::format_tag::any) : right;
-  const memory::desc result({n[0], n[2]}, Type(out), memory::dims{n[7], n[8]});
-  const dnnl::matmul::primitive_desc product(Engine(), left, used, result, Attributes());
-  return std::make_unique<Plan>(dnnl::matmul(product), product.scratchpad_desc(),
-                                Operand{DNNL_ARG_SRC, left, left, {}},
-                                Operand{DNNL_ARG_WEIGHTS, right, product.weights_desc(), {}},
-                                Operand{DNNL_ARG_DST, result, result, {}});
-}
-
-// The plan of a call, made when its numbers are met for the first time and then kept.
-template <typename Make>
-const Plan& Planned(int64_t role, Numbers numbers, ffi::DataType a, ffi::DataType b,
-                    ffi::DataType out, Make make) {
-  static std::mutex* mutex = new std::mutex;
-  static auto* plans = new std::unordered_map<std::string, std::unique_ptr<Plan>>;
-  std::string key(reinterpret_cast<const char*>(numbers.begin()), numbers.size() * sizeof(int64_t));
-  for (int64_t part : {role, static_cast<int64_t>(a), static_cast<int64_t>(b),
-                       static_cast<int64_t>(out)}) {
-    key.append(reinterpret_cast<const char*>(&part), sizeof(part));
-  }
-  const std::lock_guard<std::mutex> lock(*mutex);
-  std::unique_ptr<Plan>& plan = (*plans)[key];
-  if (plan == nullptr) plan = make();
-  return *plan;
-}
-
-template <typename Make>
-ffi::Error Run(int64_t role, Numbers numbers, ffi::AnyBuffer& a, ffi::AnyBuffer& b,
-               ffi::Result<ffi::AnyBuffer>& out, Make make) {
+  std::memcpy(role == kMatrix ? static_cast<void*>(&shape.matrices) : &shape.convolution,
+              numbers.begin(), bytes);
+  ffi::AnyBuffer left = *args.get<ffi::AnyBuffer>(0), right = *args.get<ffi::AnyBuffer>(1);
+  ffi::AnyBuffer out = **rets.get<ffi::AnyBuffer>(0);
+  shape.in = Type(left);
+  shape.out = Type(out);
+  const Activation phi{slope, scale};
+  void* third = args.size() > 2 ? args.get<ffi::AnyBuffer>(2)->untyped_data() : nullptr;
   try {
-    Planned(role, numbers, a.element_type(), b.element_type(), out->element_type(), make)
-        .Run(a.untyped_data(), b.untyped_data(), out->untyped_data());
+    if (rets.size() == 1) {
+      shape.has_bias = third != nullptr;
+      if (shape.has_bias) shape.activation = phi;
+      Run(shape, left.untyped_data(), right.untyped_data(), third, out.untyped_data());
+      return ffi::Error::Success();
+    }
+    float* sums = static_cast<float*>((*rets.get<ffi::AnyBuffer>(1))->untyped_data());
+    const int64_t columns = Size(**rets.get<ffi::AnyBuffer>(1));
+    auto run = [&](auto* data) {
+      RunGated(shape, static_cast<char*>(left.untyped_data()), right.untyped_data(),
+               static_cast<decltype(data)>(third), data, sums, Size(left), Size(out), columns, phi);
+    };
+    if (shape.out == kFloat) {
+      run(static_cast<float*>(out.untyped_data()));
+    } else {
+      run(static_cast<uint16_t*>(out.untyped_data()));
+    }
   } catch (const dnnl::error& error) {
     return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
   } catch (const std::bad_alloc&) {
@@ -227,43 +156,17 @@ ffi::Error Run(int64_t role, Numbers numbers, ffi::AnyBuffer& a, ffi::AnyBuffer&
   return ffi::Error::Success();
 }
 
-ffi::Error Convolve(int64_t role, Numbers numbers, ffi::AnyBuffer a, ffi::AnyBuffer b,
-                    ffi::Result<ffi::AnyBuffer> out) {
-  if (numbers.size() * sizeof(int64_t) != sizeof(Convolution)) {
-    return ffi::Error::InvalidArgument("a convolution is described by 21 numbers");
-  }
-  return Run(role, numbers, a, b, out, [&] {
-    const auto& convolution = *reinterpret_cast<const Convolution*>(numbers.begin());
-    return MakeConvolution(role, convolution, a.element_type(), out->element_type());
-  });
-}
-
-ffi::Error Multiply(Numbers numbers, ffi::AnyBuffer a, ffi::AnyBuffer b,
-                    ffi::Result<ffi::AnyBuffer> out) {
-  if (numbers.size() != 9) {
-    return ffi::Error::InvalidArgument("a matrix product is described by 9 numbers");
-  }
-  return Run(-1, numbers, a, b, out, [&] {
-    return MakeMatmul(numbers, a.element_type(), b.element_type(), out->element_type());
-  });
-}
-
 }  // namespace
+}  // namespace zoo
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ZooConvolve, Convolve,
+XLA_FFI_DEFINE_HANDLER_SYMBOL(ZooMultiply, zoo::Multiply,
                               ffi::Ffi::Bind()
                                   .Attr<int64_t>("role")
                                   .Attr<Numbers>("numbers")
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Ret<ffi::AnyBuffer>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(ZooMultiply, Multiply,
-                              ffi::Ffi::Bind()
-                                  .Attr<Numbers>("numbers")
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Arg<ffi::AnyBuffer>()
-                                  .Ret<ffi::AnyBuffer>());
+                                  .Attr<float>("slope")
+                                  .Attr<float>("scale")
+                                  .RemainingArgs()
+                                  .RemainingRets());
 
 extern "C" const char* ZooOneDnnVersion() {
   static const std::string* text = [] {

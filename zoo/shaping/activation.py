@@ -7,6 +7,7 @@ are. Under `jit` the primitive lowers to the plain formula and costs nothing.
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -103,22 +104,35 @@ def _derivative(x: jax.Array, *, activation: ShapedActivation) -> jax.Array:
     return jax.jvp(formula, (x,), (jnp.ones_like(x),))[1]
 
 
-def _jvp(tangent: jax.Array, x: jax.Array, *, activation: ShapedActivation) -> jax.Array:
-    return tangent * _derivative(x, activation=activation)
+def _second_derivative(x: jax.Array, *, activation: ShapedActivation) -> jax.Array:
+    derivative = functools.partial(_derivative, activation=activation)
+    return jax.jvp(derivative, (x,), (jnp.ones_like(x),))[1]
 
 
-def _batch(args: tuple, axes: tuple, *, activation: ShapedActivation) -> tuple[jax.Array, int]:
-    return shaped_activation_p.bind(args[0], activation=activation), axes[0]
+def _make_primitive(
+    name: str, formula: Callable[..., jax.Array], derivative: Callable[..., jax.Array]
+) -> Primitive:
+    primitive = Primitive(name)
 
+    def batch(args: tuple, axes: tuple, *, activation: ShapedActivation) -> tuple[jax.Array, int]:
+        return primitive.bind(args[0], activation=activation), axes[0]
 
-def _make_primitive() -> Primitive:
-    primitive = Primitive("shaped_activation")
-    primitive.def_impl(jax.jit(_formula, static_argnames="activation"))
+    primitive.def_impl(jax.jit(formula, static_argnames="activation"))
     primitive.def_abstract_eval(lambda x, *, activation: x)
-    ad.defjvp(primitive, _jvp)
-    batching.primitive_batchers[primitive] = _batch
-    mlir.register_lowering(primitive, mlir.lower_fun(_formula, multiple_results=False))
+    ad.defjvp(primitive, lambda tangent, x, *, activation: tangent * derivative(x, activation))
+    batching.primitive_batchers[primitive] = batch
+    mlir.register_lowering(primitive, mlir.lower_fun(formula, multiple_results=False))
     return primitive
 
 
-shaped_activation_p = _make_primitive()
+# Marked too, so that what rewrites a traced backward pass can see where it is.
+_derivative_p = _make_primitive(
+    "shaped_activation_derivative",
+    _derivative,
+    lambda x, activation: _second_derivative(x, activation=activation),
+)
+shaped_activation_p = _make_primitive(
+    "shaped_activation",
+    _formula,
+    lambda x, activation: _derivative_p.bind(x, activation=activation),
+)
