@@ -1,13 +1,11 @@
 """Fixtures shared by all tests: where the real test data is, and strict numerics."""
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -52,14 +50,6 @@ def tiny_imagenet_dir(data_root: Path, tmp_path_factory: pytest.TempPathFactory)
     with tarfile.open(archive, "r:xz") as tar:
         tar.extractall(folder / "val", filter="data")
     return folder
-
-
-def tool(name: str) -> ModuleType:
-    """The script `tools/NAME.py` as a module; it imports its neighbours as when it is run."""
-    folder = str(REPOSITORY / "tools")
-    if folder not in sys.path:
-        sys.path.append(folder)
-    return importlib.import_module(name)
 
 
 def json_from_8_devices(code: str, *arguments: Any) -> Any:

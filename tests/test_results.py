@@ -5,12 +5,13 @@ import statistics
 
 import pytest
 
-from tests.conftest import REPOSITORY, tool
+from tests.conftest import REPOSITORY
 from tests.evidence_rows import lowest_loss, write_row
+from tools.pages.__main__ import main
+from tools.pages.results import build
 from zoo.recipes.sweeps import sweeps
 from zoo.study import better_groups, rates_by_trials, read_evidence
 
-RESULTS = tool("results")
 DIGITS = sweeps()["digits"]
 TAT, BATCH_NORM, EOC = "vanilla_resnet50_tat_lrelu", "resnet50", "vanilla_resnet50_eoc_relu"
 
@@ -32,26 +33,26 @@ def _line(page, *starts):
 
 
 def test_the_page_is_what_the_checked_in_evidence_says(capsys):
-    assert RESULTS.main(["--check", "--checkpoints", str(REPOSITORY / "checkpoints")]) == 0
+    assert main(["results", "--check", "--checkpoints", str(REPOSITORY / "checkpoints")]) == 0
 
 
 def test_another_number_makes_the_check_fail(checkpoints, tmp_path, capsys):
-    where = ["--checkpoints", str(checkpoints), "--page", str(tmp_path / "docs" / "results.md")]
-    assert RESULTS.main([*where, "--json"]) == 0
+    where = ["results", "--checkpoints", str(checkpoints), "--root", str(tmp_path)]
+    assert main([*where, "--json"]) == 0
     written = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert written["changed"] and RESULTS.main([*where, "--check"]) == 0
+    assert written["changed"] and main([*where, "--check"]) == 0
     svg = (tmp_path / "docs" / "figures" / "digits_curves.svg").read_text()
     assert "BatchNorm, shortcuts" in svg and "training loss" in svg
     write_row(checkpoints, TAT, 0, correct=181)
-    assert RESULTS.main([*where, "--check"]) == 1
+    assert main([*where, "--check"]) == 1
     assert "results.md; run python" in capsys.readouterr().out
     write_row(checkpoints, TAT, 0, correct=180, losses=(2.3, 1.5, 1.0, 0.61))
-    assert RESULTS.main([*where, "--check"]) == 1
+    assert main([*where, "--check"]) == 1
     assert "digits_curves, results.md" in capsys.readouterr().out
 
 
 def test_means_and_errors_are_those_of_the_finished_runs(checkpoints):
-    page, _ = RESULTS.build(checkpoints)
+    page, _ = build(checkpoints)
     ours = [90.0, 92.0, 91.0]
     error = statistics.stdev(ours) / 3**0.5
     assert f"| {statistics.mean(ours):.2f} ± {error:.2f} (n = 3) |" in _line(page, "| TAT, leaky")
@@ -64,7 +65,7 @@ def test_means_and_errors_are_those_of_the_finished_runs(checkpoints):
 
 def test_the_verdicts_follow_from_the_numbers(checkpoints):
     def verdict():
-        section = RESULTS.build(checkpoints)[0].partition("competitive with ResNets")[2]
+        section = build(checkpoints)[0].partition("competitive with ResNets")[2]
         return next(line for line in section.splitlines() if line.startswith("**"))
 
     # 91.0 - 95.5 points, standard error 0.76: more than one point below.
@@ -78,7 +79,7 @@ def test_the_verdicts_follow_from_the_numbers(checkpoints):
 
 
 def test_a_network_that_never_gets_there_is_slower(checkpoints):
-    page, _ = RESULTS.build(checkpoints)
+    page, _ = build(checkpoints)
     section = page.partition("train more slowly")[2].partition("###")[0]
     assert "400 ± 0 (n = 3) | - (n = 0 of 3) | holds (reached more often)" in section
     fast = page.partition("With TAT, networks")[2].partition("###")[0]
@@ -88,7 +89,7 @@ def test_a_network_that_never_gets_there_is_slower(checkpoints):
 def test_one_seed_decides_nothing(tmp_path):
     write_row(tmp_path, TAT, 0, correct=199)
     write_row(tmp_path, BATCH_NORM, 0, correct=20)
-    page, _ = RESULTS.build(tmp_path)
+    page, _ = build(tmp_path)
     assert "**The claim is undecided at depth 50.**" in page
 
 
@@ -106,7 +107,7 @@ def test_learning_rates_are_chosen_by_training_loss(checkpoints):
             checkpoints, TAT, matrix="digits_rates", rate=rate, correct=correct,
             losses=(2.3, loss, loss),
         )  # fmt: skip
-    page, _ = RESULTS.build(checkpoints)
+    page, _ = build(checkpoints)
     section = page.partition("## Learning rates")[2]
     assert "| 0.8000 | 0.7000 | 0.9000 | 0.03 | 0.1 |" in _line(section, f"| `{TAT}` |")
     assert f"Trained with another rate than the trials choose: `{BATCH_NORM}`" in section
@@ -126,7 +127,7 @@ def test_a_depth_that_was_not_tried_takes_a_neighbours_rate(tmp_path):
     with_flat = read_evidence(tmp_path)
     assert rates_by_trials("resnet200", with_flat) == {152: 0.3}
     write_row(tmp_path, "vanilla_resnet152_tat_lrelu", rate=0.01)
-    page, _ = RESULTS.build(tmp_path)
+    page, _ = build(tmp_path)
     assert "another depth: `vanilla_resnet152_tat_lrelu` (depth 200)." in page
     assert "Every network was trained with the rate that the trials choose." in page
 
@@ -140,6 +141,6 @@ def test_of_two_optimizers_the_lower_training_loss_counts(tmp_path):
 
 
 def test_without_evidence_the_page_says_so(tmp_path):
-    page, figures = RESULTS.build(tmp_path)
+    page, figures = build(tmp_path)
     assert figures == [] and f"Not trained yet, {len(DIGITS)} of {len(DIGITS)} rows" in page
     assert "Not measured yet: no pair of networks has been trained." in page

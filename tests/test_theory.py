@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from tests.conftest import REPOSITORY, tool
+from tests.conftest import REPOSITORY
+from tools.pages import theory as PAGE
+from tools.pages.__main__ import main
+from tools.theory import measuring as MEASURING
 from zoo.models import create_model
 from zoo.models.layers import scaled_uniform_orthogonal
 from zoo.shaping import DKS, EOC, TAT
 
-THEORY, PAGE, MEASURING = tool("theory_vs_practice"), tool("theory_page"), tool("theory_measuring")
 RESULTS = REPOSITORY / "docs" / "theory.json"
 
 
@@ -24,20 +26,21 @@ def allowed(draws):
 
 
 def test_the_page_is_what_the_checked_in_results_say():
-    assert THEORY.main(["--check"]) == 0
+    assert main(["theory", "--check"]) == 0
 
 
 def test_another_number_makes_the_check_fail(tmp_path, capsys):
-    shutil.copy(RESULTS, tmp_path / "theory.json")
-    where = ["--page", str(tmp_path / "theory.md")]
-    assert THEORY.main([*where, "--json"]) == 0
+    (tmp_path / "docs").mkdir()
+    shutil.copy(RESULTS, tmp_path / "docs" / "theory.json")
+    where = ["theory", "--root", str(tmp_path)]
+    assert main([*where, "--json"]) == 0
     written = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert written["changed"] == ["theory_depth", "theory_bias", "theory_spread", "theory.md"]
-    assert THEORY.main([*where, "--check"]) == 0
+    assert main([*where, "--check"]) == 0
     results = json.loads(RESULTS.read_text())
     results["rows"][0][6] += 1
-    (tmp_path / "theory.json").write_text(json.dumps(results))
-    assert THEORY.main([*where, "--check"]) == 1
+    (tmp_path / "docs" / "theory.json").write_text(json.dumps(results))
+    assert main([*where, "--check"]) == 1
     assert "theory.md; run python" in capsys.readouterr().out
 
 

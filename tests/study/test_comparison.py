@@ -147,6 +147,19 @@ def test_the_page_shows_table_curves_and_missing_runs(shown):
     assert not re.search(r"(src|href)=\"?http", text)
 
 
+def test_runs_on_a_folder_are_found_again_wherever_it_is(tmp_path):
+    config = CONFIGS[ARCHS[0]]
+    data = dataclasses.replace(config.data, name="folder:/data/photos")
+    study = compare({ARCHS[0]: dataclasses.replace(config, data=data)}, seeds=(0,))
+    (run,) = study.runs(tmp_path)
+    finish(tmp_path, run, (2.3, 1.0))
+    moved = dataclasses.replace(data, name="folder:/elsewhere/photos")
+    for where in (data, moved):
+        again = compare({ARCHS[0]: dataclasses.replace(config, data=where)}, seeds=(0,))
+        (result,) = again.lines(tmp_path)[0].results
+        assert result.config["data"]["name"] == "folder:photos"
+
+
 def test_a_named_sweep_has_a_line_per_network_and_rate(tmp_path):
     lines = find_sweep("digits_rates").lines(tmp_path)
     assert len(lines) == len(find_sweep("digits_rates").planned) == 28

@@ -47,7 +47,7 @@ class NetworkConfig:
       scan: run equal blocks as one scanned block: compile time no longer grows with depth. None
         scans on TPU only, where unrolled layers compile for minutes; on two CPU cores a scanned
         gradient of vanilla_resnet50 ran 9.9 times slower than an unrolled one (median of 9, width
-        0.25, 32 images of 32 x 32, jax 0.10.2; `python tools/benchmark_scan.py`).
+        0.25, 32 images of 32 x 32, jax 0.10.2).
 
     Raises:
       ValueError: with every option that is out of range.

@@ -112,12 +112,16 @@ def recorded_config(run_dir: Path, expected: TrainConfig) -> dict[str, Any]:
     Raises:
       ResumeError: naming each field that decides the weights and is not as expected.
     """
-    config = TrainConfig.from_json(_read(run_dir / CONFIG))
-    data = dataclasses.replace(config.data, data_dir=None)
-    data = dataclasses.replace(data, name=str(parse_data(data.name).placeless))
-    values = dataclasses.replace(config, data=data).to_json()
-    check_config(run_dir, {"config": values}, expected)
+    values = _placeless(TrainConfig.from_json(_read(run_dir / CONFIG))).to_json()
+    check_config(run_dir, {"config": values}, _placeless(expected))
     return values
+
+
+def _placeless(config: TrainConfig) -> TrainConfig:
+    name = str(parse_data(config.data.name).placeless)
+    return dataclasses.replace(
+        config, data=dataclasses.replace(config.data, name=name, data_dir=None)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

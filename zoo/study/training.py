@@ -33,7 +33,7 @@ def train(
     Args:
       runs: in order; each has the folder of its name.
       folder: of the runs.
-      budget: seconds.
+      budget: seconds; what is begun first makes one step at least, however short they are.
       data_dir: where the data set's files are.
 
     Returns:
@@ -43,7 +43,7 @@ def train(
       RunStopped: when the budget is spent or a signal came, with the state saved.
       ResumeError: if a folder holds a run of another configuration.
     """
-    runs, end = tuple(runs), time.monotonic() + budget
+    runs, end, begun = tuple(runs), time.monotonic() + budget, False
     for run in runs:
         if (folder / run.name / CONFIG).exists():
             recorded_config(folder / run.name, run.config)
@@ -52,12 +52,13 @@ def train(
         if state_of(run_dir).over:
             continue
         left = end - time.monotonic()
-        if left <= 0:
+        if left <= 0 and begun:
             sentence = f"the time is over before {run.name}; the same command goes on"
             raise BudgetSpent(sentence, step=0)
         print(f"{run.name}{'' if math.isinf(left) else f', {left:.0f} s left'}", file=sys.stderr)
         try:
-            _train_one(located(run.config, data_dir), run_dir, left)
+            begun = True
+            _train_one(located(run.config, data_dir), run_dir, max(left, 0.0))
         except NonFiniteError as error:
             _write(run_dir / FAILURE, {"step": error.step, "reason": str(error)})
     return end - time.monotonic()

@@ -1,12 +1,10 @@
-"""Measures cosines for the whole table of methods and networks, and writes docs/theory.md.
+"""Measures cosines for the whole table of methods and networks, and writes docs/theory.json.
 
-  python tools/theory_vs_practice.py --measure --workdir runs/theory   # again and again
-  python tools/theory_vs_practice.py                                   # page and figures
-  python tools/theory_vs_practice.py --check
+  python -m tools.theory --workdir runs/theory   # again and again
+  python -m tools.pages theory
 
---measure goes on where it was stopped, block by block of draws, and writes docs/theory.json when
-all blocks are there. The page and its figures are made from that file alone; --check writes nothing
-and fails when they are not what it says.
+It goes on where it was stopped, block by block of draws, and writes the results when all blocks are
+there.
 """
 
 import argparse
@@ -21,17 +19,15 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # read when numpy is imported
 
 import numpy as np  # noqa: E402
-from theory_measuring import COSINES, Prediction, measure, predictions  # noqa: E402
-from theory_page import COLOURS, build  # noqa: E402
 
+from tools.theory.measuring import COSINES, Prediction, measure, predictions  # noqa: E402
 from zoo.common import files  # noqa: E402
 from zoo.common.console import watched  # noqa: E402
 from zoo.models.resnet import BLOCKS_PER_STAGE  # noqa: E402
-from zoo.report import digest, digest_in, draw  # noqa: E402
 from zoo.shaping import ShapedActivation  # noqa: E402
 from zoo.training.folder import environment  # noqa: E402
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "theory.md"
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "theory.json"
 SHORTCUT_WEIGHTS = (0.0, 0.3, 0.5, 0.8, 0.95)
 WIDTHS = (1.0, 2.0, 4.0)
 BLOCK = 16  # draws of the weights that are measured together
@@ -39,49 +35,21 @@ _ENVIRONMENT = ("commit", "python", "versions", "devices", "cpus")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0, or 1 when --check finds a difference or blocks are still to be measured."""
+    """Exit code 0, or 1 when blocks are still to be measured."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--measure", action="store_true", help="measure what is missing first")
     parser.add_argument("--workdir", type=Path, default=Path("runs/theory"), help="of the blocks")
     parser.add_argument("--draws", type=int, default=32, help=f"a multiple of {BLOCK}")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
-    parser.add_argument("--check", action="store_true", help="compare only; exit 1 on a difference")
-    parser.add_argument("--page", type=Path, default=PAGE, help="results and figures go beside it")
-    parser.add_argument("--json", action="store_true", help="what was written, last line of stdout")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the results")
     arguments = parser.parse_args(argv)
-    results = arguments.page.with_suffix(".json")
-    if arguments.measure:
-        missing = _measure(arguments.workdir, arguments.draws, arguments.minutes)
-        if missing:
-            print(f"{missing} blocks are still to be measured; run the same command again")
-            return 1
-        results.write_text(_collected(arguments.workdir, arguments.draws), encoding="utf-8")
-    changed = _write(arguments.page, json.loads(results.read_text()), arguments.check)
-    if arguments.check and changed:
-        print(
-            f"theory: not what the results say: {', '.join(changed)}; run "
-            "python tools/theory_vs_practice.py"
-        )
-    if arguments.json:
-        print(json.dumps({"changed": changed}))
-    return 1 if arguments.check and changed else 0
-
-
-def _write(page: Path, results: dict, is_check: bool) -> list[str]:
-    """Names of what differs; written unless `is_check`."""
-    text, drawings = build(results)
-    folder = page.parent / "figures"
-    files = {figure.name: folder / f"{figure.name}.svg" for figure in drawings}
-    old = [one for one in drawings if digest_in(_text(files[one.name])) != digest(one)]
-    changed = [one.name for one in old] + ([] if _text(page) == text else [page.name])
-    if not is_check:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(text, encoding="utf-8")
-        for figure in old:
-            files[figure.name].write_text(draw(figure, COLOURS), encoding="utf-8")
-    return changed
+    missing = _measure(arguments.workdir, arguments.draws, arguments.minutes)
+    if missing:
+        print(f"{missing} blocks are still to be measured; run the same command again")
+        return 1
+    files.write(arguments.out, _collected(arguments.workdir, arguments.draws))
+    return 0
 
 
 def _networks() -> list[tuple[int, float]]:
@@ -153,7 +121,7 @@ def _collected(workdir: Path, draws: int) -> str:
                 )
     measured = [f"{what} x{width:g}" for width in WIDTHS for what in ("mean", "error")]
     record = {
-        "command": "python tools/theory_vs_practice.py --measure",
+        "command": "python -m tools.theory",
         "environment": {name: environment()[name] for name in _ENVIRONMENT},
         "cpu_seconds": round(seconds),
         "draws": draws,
@@ -162,10 +130,6 @@ def _collected(workdir: Path, draws: int) -> str:
     }
     head = json.dumps(record, indent=1).removesuffix("\n}")
     return head + ',\n "rows": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]}\n"
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 if __name__ == "__main__":

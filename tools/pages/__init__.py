@@ -1,0 +1,1 @@
+"""Pages that nobody types: made from stored results by `python -m tools.pages [--check]`."""

@@ -1,0 +1,1 @@
+"""Cosines in networks with fresh weights, measured: what docs/theory.json holds."""
