@@ -20,6 +20,7 @@ from typing import Any
 
 from zoo import processes
 from zoo.cli import actions, commands, data_commands, environment, planning, weights
+from zoo.cli.bench import Bench, bench
 from zoo.cli.compare import Compare, compare
 from zoo.cli.demo import Demo, demo
 from zoo.cli.information import info
@@ -41,6 +42,7 @@ _ACTIONS = {
     "predict": (commands.Predict, actions.predict),
     "train": (commands.Command, actions.train),
     "compare": (Compare, compare),
+    "bench": (Bench, bench),
     "plan": (commands.Command, planning.plan),
     "finetune": (commands.Finetune, actions.finetune),
     "download": (weights.Download, weights.download),

@@ -37,8 +37,7 @@ class PerLocation(nn.Module):
 
 class Activation(nn.Module):
     def forward(self, x):
-        x = {input_scale!r} * x + {input_shift!r}
-        return {output_scale!r} * ({formula} + {output_shift!r})
+        {body}
 
 with safe_open(pathlib.Path(__file__).with_name("{weights}"), "pt") as file:
     about = json.loads(file.metadata()["weight"])
@@ -62,13 +61,18 @@ def runner_text(id: str, activation: ShapedActivation, weights: str) -> str:
       activation: written out as a formula.
       weights: name of the safetensors file beside the program.
     """
+    return _TEXT.format(id=id, weights=weights, body=_body(activation))
+
+
+def _body(activation: ShapedActivation) -> str:
+    """output_scale (phi(input_scale x + input_shift) + output_shift), without what does nothing."""
+    scale = "" if activation.input_scale == 1 else f"{activation.input_scale!r} * "
+    before = _sum(f"{scale}x", activation.input_shift)
     formula = _FORMULAS[activation.phi].format(slope=activation.negative_slope)
-    return _TEXT.format(
-        id=id,
-        weights=weights,
-        formula=formula,
-        input_scale=activation.input_scale,
-        input_shift=activation.input_shift,
-        output_scale=activation.output_scale,
-        output_shift=activation.output_shift,
-    )
+    after = _sum(formula, activation.output_shift)
+    scaled = after if activation.output_scale == 1 else f"{activation.output_scale!r} * ({after})"
+    return f"return {scaled}" if before == "x" else f"x = {before}\n        return {scaled}"
+
+
+def _sum(text: str, shift: float) -> str:
+    return text if shift == 0 else f"{text} + {shift!r}"
