@@ -20,6 +20,12 @@ os.environ.setdefault("ZOO_SOLVED_CACHE", "0")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def no_lines_of_progress(monkeypatch):
+    """Tests compare what commands say; how long a loaded machine takes is none of it."""
+    monkeypatch.setattr("zoo.common.console.FIRST_LINE_S", 1e6)
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Folder of the real test data (CIFAR-10, ImageNet pieces), from ZOO_TEST_DATA."""

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import zoo
 from tests.conftest import REPOSITORY
 from tests.weights import ARCH, CLASSES, ID, tiny_model
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
 from zoo.cli import main
+from zoo.common.console import byte_count
 from zoo.evaluation import evaluate, predict
 from zoo.models import list_models
+from zoo.pretrained import read_manifest
 from zoo.training import Interrupted, NonFiniteError, Preempted
 
 
@@ -54,12 +57,52 @@ def test_list_gives_ids(capsys, checkpoints, pattern, expected):
     assert _json_of(capsys, "list", *pattern) == expected
 
 
-def test_list_shows_the_accuracy_of_weights(capsys, checkpoints):
+def test_list_shows_size_input_and_accuracy_in_columns(capsys, checkpoints):
     assert main(["list", "--pretrained"]) == 0
     header, row = capsys.readouterr().out.splitlines()
-    assert header.split()[:4] == ["id", "parameters", "size", "input"]
-    assert row.startswith(ID) and "noise top-1 30.00 % (n = 10)" in row
-    assert header.index("accuracy") == row.index("noise top-1")
+    manifest = read_manifest(checkpoints / ID)
+    cells = [ID, f"{manifest.params:,}", byte_count(manifest.num_bytes), "8 x 8 x 1"]
+    assert row.split("  ")[0] == ID and row.endswith("default")
+    for name, cell in zip(("id", "parameters", "size", "input"), cells, strict=True):
+        # Words below their header begin with it, numbers end with it.
+        right = name in ("parameters", "size")
+        at = header.index(name) + (len(name) if right else 0)
+        assert row[:at].endswith(cell) if right else row[at:].startswith(cell), name
+    assert "noise top-1 30.00 % (n = 10)" in row
+
+
+def test_list_of_models_says_which_have_weights(capsys, checkpoints):
+    assert main(["list", "resnet18_he"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if ARCH in line] == [[ARCH, ".tiny"]]
+    assert sum(".tiny" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "no model matches 'nothing'; all: zoo list"),
+        (["nothing", "--pretrained"], "no published weight matches 'nothing'; all: zoo list --pre"),
+    ],
+)
+def test_list_of_nothing_says_so(capsys, checkpoints, arguments, said):
+    assert main(["list", *arguments]) == 0
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"zoo {zoo.__version__}\n"
+
+
+def test_predict_takes_a_folder(capsys, checkpoints, folder_of_images):
+    value = _json_of(capsys, "predict", ID, str(folder_of_images / "val"), "--top", "1")
+    files = sorted(str(path) for path in (folder_of_images / "val").rglob("*.png"))
+    assert [answer["file"] for answer in value] == files and len(files) == 21
+    assert main(["predict", ID, str(folder_of_images / "val" / "empty")]) == 2
+    (folder_of_images / "empty").mkdir()
+    assert main(["predict", ID, str(folder_of_images / "empty")]) == 2
+    assert "holds no images" in capsys.readouterr().err
 
 
 FIELDS = {
@@ -221,18 +264,26 @@ def test_help_shows_examples(capsys, command, example):
     assert example in capsys.readouterr().out
 
 
-def test_a_reader_that_leaves_early_is_no_error():
+@pytest.mark.parametrize(
+    "command",
+    [["-m", "zoo", "list"], ["-m", "zoo", "eval", "--help"], ["tools/pack_runs.py", "--help"]],
+)
+def test_a_reader_that_leaves_early_is_no_error(command):
     reading, writing = os.pipe()
     os.close(reading)
     process = subprocess.Popen(
-        [sys.executable, "-m", "zoo", "list"],
-        cwd=REPOSITORY,
-        stdout=writing,
-        stderr=subprocess.PIPE,
+        [sys.executable, *command], cwd=REPOSITORY, stdout=writing, stderr=subprocess.PIPE
     )
     os.close(writing)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (0, b"")
+
+
+def test_every_tool_is_quiet_when_its_reader_leaves():
+    for tool in (REPOSITORY / "tools").rglob("*.py"):
+        # That one runs where PyTorch is and the zoo is not.
+        if "__main__" in (text := tool.read_text()) and tool.name != "torchvision_input.py":
+            assert "sys.exit(quiet_pipe(main))" in text, tool
 
 
 def test_listing_weights_imports_neither_jax_nor_flax():

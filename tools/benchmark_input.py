@@ -18,6 +18,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from zoo.common.console import quiet_pipe
 from zoo.data import Augmentation, Preprocessing, TrainPipeline, open_source
 from zoo.data.augmentation import crop_box
 from zoo.data.fast_decode import missing_libraries
@@ -175,4 +177,4 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(quiet_pipe(main))

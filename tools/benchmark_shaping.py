@@ -10,12 +10,14 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # read when numpy is imported
 
+from zoo.common.console import quiet_pipe  # noqa: E402
 from zoo.shaping import DKS, TAT, GraphBuilder, KernelGraph, ShapedActivation, q_map  # noqa: E402
 
 _OPTIONS = {
@@ -109,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(quiet_pipe(main))

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import jax.numpy as jnp  # noqa: E402
 
+from zoo.common.console import quiet_pipe  # noqa: E402
 from zoo.models import create_model, graph_of  # noqa: E402
 from zoo.shaping import TAT, GraphBuilder, KernelGraph, ShapedActivation, kernel_graph  # noqa: E402
 from zoo.shaping.solved import solve_once  # noqa: E402
@@ -94,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(quiet_pipe(main))

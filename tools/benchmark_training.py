@@ -16,12 +16,14 @@ import dataclasses
 import json
 import os
 import statistics
+import sys
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from zoo.common.console import quiet_pipe
 from zoo.complexity import count_macs
 from zoo.data import Augmentation, Preprocessing
 from zoo.training import (
@@ -163,4 +165,4 @@ def matrix_rate(given: argparse.Namespace) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(quiet_pipe(main))

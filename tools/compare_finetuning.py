@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from PIL import Image
 
 from tools.pages.page import with_part
 from zoo.classifier import Classifier
+from zoo.common.console import quiet_pipe
 from zoo.data import Source, open_source, subset
 from zoo.data.records import source_labels
 from zoo.evaluation import evaluate
@@ -177,4 +179,4 @@ def _write(path: Path, begin: str, table: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(quiet_pipe(main))

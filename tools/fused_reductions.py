@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from zoo.common.console import quiet_pipe
+
 _FUSION = re.compile(r"calls=%([\w.-]+).*\"kind\":\"__ynn_fusion\"")
 _COMPUTATION = re.compile(r"^%([\w.-]+) .*?\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _REDUCTION, _PRODUCT = re.compile(r" reduce\("), re.compile(r" (?:dot|convolution)\(([^)]*)\)")
@@ -143,4 +145,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(quiet_pipe(main))

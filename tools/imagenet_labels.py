@@ -11,6 +11,8 @@ import lzma
 import sys
 from pathlib import Path
 
+from zoo.common.console import quiet_pipe
+
 PRESET = 9 | lzma.PRESET_EXTREME
 
 
@@ -37,4 +39,4 @@ def _numbers(path: Path) -> list[int]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(quiet_pipe(main))

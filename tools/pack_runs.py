@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoo.checkpoint import CheckpointError, list_steps, read_record
+from zoo.common.console import quiet_pipe
 from zoo.training.folder import CONFIG
 
 RESULTS = ("result.json", "failed.json")
@@ -175,4 +176,4 @@ def _name(number: int, count: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quiet_pipe(main))

@@ -7,8 +7,9 @@ def main() -> int:
     """Runs the command line of this process."""
     try:
         from zoo.cli import main as run
+        from zoo.common.console import quiet_pipe
 
-        return run()
+        return quiet_pipe(run)
     except KeyboardInterrupt:  # while it was imported
         print("zoo: interrupted", file=sys.stderr)
         return 130

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tools.pages import plans, results, theory, weights
 from tools.pages.page import Page
+from zoo.common.console import quiet_pipe
 from zoo.pretrained.index import checkpoints_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -61,4 +62,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quiet_pipe(main))

@@ -19,7 +19,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo import processes
-from zoo.cli import actions, commands, data_commands, environment, planning, weights
+from zoo.cli import (
+    actions,
+    commands,
+    data_commands,
+    environment,
+    evaluation,
+    listing,
+    planning,
+    weights,
+)
 from zoo.cli.bench import Bench, bench
 from zoo.cli.compare import Compare, compare
 from zoo.cli.demo import Demo, demo
@@ -28,18 +37,18 @@ from zoo.cli.inspection import Inspect, inspect
 from zoo.cli.interrupts import CODES, PromptEnd, TerminatedError, sentence
 from zoo.cli.publish import Publish, publish
 from zoo.cli.text import Output
-from zoo.cli.usage import parse
+from zoo.cli.usage import in_options, parse
 from zoo.common.json_values import finite
 
 __all__ = ["main"]
 
 _ACTIONS = {
     "demo": (Demo, demo),
-    "list": (commands.List, actions.list_ids),
+    "list": (commands.List, listing.list_ids),
     "info": (commands.Info, info),
     "inspect": (Inspect, inspect),
-    "eval": (commands.Eval, actions.evaluate),
-    "predict": (commands.Predict, actions.predict),
+    "eval": (commands.Eval, evaluation.evaluate),
+    "predict": (commands.Predict, evaluation.predict),
     "train": (commands.Command, actions.train),
     "compare": (Compare, compare),
     "bench": (Bench, bench),
@@ -105,6 +114,7 @@ def _run(
     if args[:1] == ["--version"]:
         args = ["version", *args[1:]]
     debug = bool({"-v", "--verbose"} & set(args)) or os.environ.get("ZOO_DEBUG") == "1"
+    command = None
     try:
         name, command = _parse(args)
         with together as prints:
@@ -128,7 +138,11 @@ def _run(
         code = getattr(error, "exit_code", None)
         if code is None and not isinstance(error, ValueError | OSError):
             raise
-        return _fail(error, _sentence(error), _USAGE if code is None else code, debug)
+        told = _sentence(error)
+        if isinstance(changes := getattr(error, "changes", None), dict):
+            # What to change is said in the options of this command.
+            told = f"{getattr(error, 'found', told)}; try {in_options(changes, type(command))}"
+        return _fail(error, told, _USAGE if code is None else code, debug)
 
 
 def _name(args: list[str]) -> str:
@@ -195,4 +209,5 @@ def _fail(error: BaseException, sentence: str, code: int, debug: bool) -> int:
 def _sentence(error: BaseException) -> str:
     """The message in one line; the lines of a list become its clauses."""
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines).replace(":;", ":") or type(error).__name__
+    ends = [*(" " if line.endswith(":") else "; " for line in lines[:-1]), ""]
+    return "".join(map(str.__add__, lines, ends)) or type(error).__name__

@@ -93,11 +93,11 @@ class Predict(Command):
     """The most probable classes of image files.
 
     $ zoo predict vanilla_resnet50_tat_lrelu.digits three.png
-    $ zoo predict runs/mine photos/*.jpg --top 1 --json
+    $ zoo predict runs/mine photos --top 1 --json
     """
 
     model: Annotated[Positional[str], arg(help=_MODEL_HELP)]
-    files: Annotated[Positional[tuple[str, ...]], arg(help="image files")]
+    files: Annotated[Positional[tuple[str, ...]], arg(help="image files, or folders of them")]
     top: Annotated[int, arg(help="classes per image")] = 5
     image_size: Annotated[int | None, arg(help=_SIZE_HELP)] = None
     step: Annotated[str | None, arg(help=_STEP_HELP)] = None

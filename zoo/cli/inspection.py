@@ -7,6 +7,7 @@ from tyro.conf import Positional, arg
 
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
+from zoo.common.console import Working
 from zoo.pretrained.address import GRAMMAR
 
 _MODEL_HELP = f"arch, {GRAMMAR} or package.module:function"
@@ -35,17 +36,14 @@ class Inspect(Command):
 
 def inspect(command: Inspect) -> Output:
     """A report, its page, and its verdict."""
-    from zoo.common.console import watched
-    from zoo.inspection import inspect, write_page
-    from zoo.inspection.page import require_plots
+    with Working(f"inspecting {command.model}"):
+        from zoo.inspection import inspect, write_page
+        from zoo.inspection.page import require_plots
 
-    require_plots()
-    (report,) = (
-        inspect(
+        require_plots()
+        report = inspect(
             command.model, command.shape or None,
             data=command.data, draws=command.draws, seed=command.seed,
-        )
-        for _ in watched([0], f"inspecting {command.model}", 1, True)
-    )  # fmt: skip
-    page = write_page(report, command.out)
+        )  # fmt: skip
+        page = write_page(report, command.out)
     return Output({**report.to_json(), "page": str(page)}, [*report.verdict, f"page: {page}"])

@@ -8,6 +8,7 @@ from tyro.conf import arg
 
 from zoo.cli.commands import CONFIGURATION, Command, require_configuration
 from zoo.cli.text import Output
+from zoo.common.console import Working
 
 _HELP = """Compile the training step for a topology without having it: memory, time, communication.
 
@@ -47,9 +48,10 @@ def plan(command: Any) -> Output:
     if kind in ("cpu", "gpu") and count.isdigit() and _FORCED not in flags:
         # Read when JAX first looks for devices, which nothing has done yet.
         os.environ["XLA_FLAGS"] = f"{flags} {_FORCED}={count}".strip()
-    from zoo.planning import plan
+    with Working(f"compiling the step for {command.topology}"):
+        from zoo.planning import plan
 
-    found = plan(command.settings, command.topology, remat=command.remat)
+        found = plan(command.settings, command.topology, remat=command.remat)
     return Output(found.to_json(), _lines(found))
 
 

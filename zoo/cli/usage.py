@@ -69,19 +69,39 @@ def parse(
 
 
 def options_of(kind: type, prefix: str = "") -> Iterator[str]:
-    """Every option of a dataclass as it is typed: `--batch-size`, `--model.width`."""
+    """Every option of a dataclass as it is typed: `--batch-size`, `--model.width`.
+
+    The default of a field decides, as with tyro, which subclass of its type the options are of.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     for field, hint in typing.get_type_hints(kind, include_extras=True).items():
         inner, marks = _unwrapped(hint)
         if any(mark in _POSITIONAL for mark in marks):
             continue
         named = next((m.name for m in marks if getattr(m, "name", None) is not None), field)
         path = f"{prefix}{named}"
+        default = type(defaults[field])
+        inner = default if _is_dataclass(default) else inner
         nested = [one for one in (inner, *subcommands_of(kind).values()) if _is_dataclass(one)]
         if nested:
             for one in nested:
                 yield from options_of(one, f"{path}." if path else "")
         else:
             yield "--" + path.replace("_", "-")
+
+
+def in_options(changes: Mapping[str, str], kind: type) -> str:
+    """Changes of a configuration, by field, as the options with which a command can make them.
+
+    Those that the command has no option for are left out: of `optimizer.accumulate_steps`,
+    `zoo train` has `--optimizer.accumulate-steps`, `zoo finetune` `--accumulate-steps`.
+    """
+    known = set(options_of(kind))
+    found = []
+    for field, value in changes.items():
+        spellings = ["--" + name.replace("_", "-") for name in (field, field.rpartition(".")[2])]
+        found += [f"{option} {value}" for option in spellings if option in known][:1]
+    return " or ".join(found)
 
 
 def subcommands_of(kind: type) -> dict[str, type]:
@@ -122,7 +142,7 @@ def _reject(kind: type | None, prog: str, event: Any) -> None:
         case "UnrecognizedArgs":
             raise UsageError(_unrecognized(kind, prog, event.tokens[0]))
         case "MissingArgs":
-            missing = ", ".join(argument.arg.display_name() for argument in event.missing_arguments)
+            missing = ", ".join(_shown(one.arg.display_name()) for one in event.missing_arguments)
             raise UsageError(f"{prog} needs {missing}; see: {prog} --help")
         case "MissingSubcommand":
             names = event.subcommand_spec.parser_from_name
@@ -139,7 +159,12 @@ def _reject(kind: type | None, prog: str, event: Any) -> None:
 
 def _flag(event: Any) -> str:
     argument = getattr(event, "argument", None)
-    return "" if argument is None else str(argument.display_name())
+    return "" if argument is None else _shown(argument.display_name())
+
+
+def _shown(name: str) -> str:
+    """An option as it is typed; a word without one by its own name: `data` of `action.data`."""
+    return name if name.startswith("-") else name.rpartition(".")[2]
 
 
 def _unrecognized(kind: type | None, prog: str, token: str) -> str:

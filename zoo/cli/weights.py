@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from zoo.cli.commands import Command
 from zoo.cli.text import Output
+from zoo.common.console import Working
 from zoo.pretrained.address import GRAMMAR
 
 _Format = Literal["safetensors", "huggingface", "torch"]
@@ -136,7 +137,8 @@ def export(command: Export) -> Output:
         return _release(command)
     if command.url is not None:
         raise ValueError("--url belongs to --release")
-    path = export(command.model, command.out, format=command.format)
+    with Working(f"exporting {command.model}"):
+        path = export(command.model, command.out, format=command.format)
     return Output({"model": command.model, "path": str(path)}, [f"wrote {path}"])
 
 
@@ -160,6 +162,7 @@ def push(command: Push) -> Output:
     """A weight to a hub."""
     from zoo.export import push
 
-    url = push(command.model, command.repository, private=command.private)
+    with Working(f"uploading {command.model} to {command.repository}"):
+        url = push(command.model, command.repository, private=command.private)
     value = {"model": command.model, "repository": command.repository, "url": url}
     return Output(value, [f"uploaded as {url}; use it: zoo predict {command.repository} FILES"])

@@ -1,10 +1,11 @@
 """What is said on standard error while something takes long: bars, lines, durations."""
 
+import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
@@ -93,27 +94,29 @@ class Progress:
 
 
 class Working:
-    """Says what is being done when it takes longer than two seconds and has no parts to count.
+    """Says what is being done, after two seconds and every ten; for what has no parts to count.
 
-    with Working("compiling"):
+    with Working("compiling the step"):
         ...
     """
 
     def __init__(self, label: str, *, shown: bool = True) -> None:
-        self._timer = threading.Timer(FIRST_LINE_S, self._say, (label,))
-        self._timer.daemon = True
-        self._shown = shown
+        self._label, self._shown, self._done = label, shown, threading.Event()
 
-    def _say(self, label: str) -> None:
-        print(f"{label} ...", file=sys.stderr, flush=True)
+    def _say(self) -> None:
+        started, wait = time.monotonic(), FIRST_LINE_S
+        while not self._done.wait(wait):
+            seconds = time.monotonic() - started
+            print(f"{self._label} ... {seconds:.0f} s", file=sys.stderr, flush=True)
+            wait = SECONDS_BETWEEN_LINES
 
     def __enter__(self) -> Self:
         if self._shown:
-            self._timer.start()
+            threading.Thread(target=self._say, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        self._done.set()
 
 
 def watched(items: Iterable[T], label: str, count: int, shown: bool) -> Iterator[T]:
@@ -122,6 +125,23 @@ def watched(items: Iterable[T], label: str, count: int, shown: bool) -> Iterator
         for item in items:
             yield item
             progress.advance()
+
+
+def quiet_pipe(main: Callable[[], int | None]) -> int:
+    """Runs a program; a reader of its output that leaves early (`| head`) is no error.
+
+    Returns:
+      Its exit code.
+    """
+    try:
+        try:
+            return main() or 0
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def parse_duration(text: str) -> float:

@@ -46,7 +46,7 @@ class ImageFolder(ImageFiles):
         root: Path | None = None,
         exclude: Sequence[str] = (),
     ) -> None:
-        files = {label: _image_files(path) for label, path in _class_folders(folder).items()}
+        files = {label: image_files(path) for label, path in _class_folders(folder).items()}
         require_classes(folder, {name: len(f[0]) for name, f in files.items()}, "class folders")
         self.folder = folder
         self.ignored = [path for _, others in files.values() for path in others]
@@ -102,7 +102,7 @@ def list_folder(path: str | Path) -> dict[str, ByClass]:
     root = _root(path)
     present = {name: root / name for name in split_folders(root)}
     return {
-        name: {label: _image_files(files)[0] for label, files in _class_folders(folder).items()}
+        name: {label: image_files(files)[0] for label, files in _class_folders(folder).items()}
         for name, folder in (present or {"all": root}).items()
     }
 
@@ -140,7 +140,8 @@ def _hint(name: str) -> str:
     return ", or read them as imagenet2012, which knows their labels" if is_imagenet else ""
 
 
-def _image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Images below a folder by their names, and other files; hidden ones are neither."""
     images: list[Path] = []
     others: list[Path] = []
     for parent, subfolders, files in os.walk(folder):

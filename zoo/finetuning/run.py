@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from zoo.classifier import Classifier
 from zoo.common import files
+from zoo.common.console import Working
 from zoo.data import Source
 from zoo.data.own_pictures import is_own
 from zoo.data.resident import in_memory
@@ -112,7 +113,8 @@ def finetune(
     made = 0
     if config.steps:
         made = fit(config, workdir, solved=start.solved, progress=progress).step
-    return _finish(job, made, origin, asked.data_terms)
+    with Working("measuring, and writing the report", shown=progress):
+        return _finish(job, made, origin, asked.data_terms)
 
 
 def _begin(job: _Job, origin: Origin) -> Origin:

@@ -10,6 +10,9 @@ from zoo.models import Network, merge, part_index
 from zoo.training.config import TrainConfig
 from zoo.training.step import Batch, TrainState, TrainStep
 
+# Options of a family with which a step needs less memory.
+_SPARING = {"remat": "blocks", "dtype": "bfloat16"}
+
 
 class NonFiniteError(ArithmeticError):
     """The loss, a gradient or an update is NaN or infinite.
@@ -31,9 +34,20 @@ class NonFiniteError(ArithmeticError):
 
 
 class OutOfMemoryError(MemoryError):
-    """The devices cannot hold the step of this run."""
+    """The devices cannot hold the step of this run.
+
+    Attributes:
+      found: what was too much.
+      changes: fields of the configuration and values with which it needs less, best first.
+    """
 
     exit_code = 1
+
+    def __init__(self, found: str, changes: dict[str, str]):
+        advice = ", ".join(f"{field}={value}" for field, value in changes.items())
+        super().__init__(f"{found}; set one of {advice}")
+        self.found = found
+        self.changes = changes
 
 
 @contextlib.contextmanager
@@ -44,14 +58,17 @@ def memory_advice(config: TrainConfig) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        parts, dtype = (
-            config.optimizer.accumulate_steps,
-            config.model.precision,
-        )
+        parts, dtype = config.optimizer.accumulate_steps, config.model.precision
+        size, options = config.data.batch_size, config.model.options
+        changes = {"optimizer.accumulate_steps": str(2 * parts)}
+        for option, value in _SPARING.items():
+            if options.get(option, value) != value:
+                changes[f"model.{option}"] = value
+        changes["data.batch_size"] = str(max(size // 2, 1))
         raise OutOfMemoryError(
-            f"out of device memory with data.batch_size={config.data.batch_size} in {parts} "
-            f"part{'s' if parts > 1 else ''} and model.dtype={dtype}; set "
-            f"optimizer.accumulate_steps={2 * parts}, model.remat=blocks or model.dtype=bfloat16"
+            f"out of device memory with data.batch_size={size} in {parts} "
+            f"part{'s' if parts > 1 else ''} and model.dtype={dtype}",
+            changes,
         ) from error
 
 

@@ -10,6 +10,7 @@ import jax
 
 from zoo.checkpoint import RunCheckpoints, read_record
 from zoo.classifier import Classifier
+from zoo.common.console import Working
 from zoo.evaluation import evaluate_params
 from zoo.models import Params, Solved
 from zoo.processes.agreement import require_same
@@ -137,7 +138,9 @@ def fit(
         weight = starting_weight(config) if start is None and initial_params is None else None
         if weight is not None:
             solved, initial_params = weight.solved, weight.split()[1]
-        run = prepare(with_kernels_of(config, record), solved=solved, trainable=trainable, own=own)
+        with Working("preparing the run: data, network, solved activation", shown=progress):
+            kernels = with_kernels_of(config, record)
+            run = prepare(kernels, solved=solved, trainable=trainable, own=own)
         require_same({"data": run.pipeline.fingerprint, "test data": len(run.eval_source)})
         if start is not None and not allow_data_change:
             check_data(run_dir, record, run.pipeline.fingerprint)
@@ -199,9 +202,7 @@ class _Session:
                 self.reporter.begin(start, seconds)
                 state, evaluation = self.train(step, state, start, last)
         elif start >= run.total_steps or self.stopping.over:
-            self.reporter.say(
-                f"step {start} of {run.total_steps} is reached: nothing is left to train"
-            )
+            self.reporter.say(f"step {start} of {run.total_steps} is reached: all is trained")
             evaluation = self.evaluate(state)
         model = run.model_of(state)
         return FitResult(state, evaluation, model, int(state.step), self.run_dir, seconds, memory)
@@ -210,9 +211,8 @@ class _Session:
         self, step: CompiledStep, state: TrainState, start: int, last: int
     ) -> tuple[TrainState, dict[str, float]]:
         """Steps `start` to `last`; gives the state and the last evaluation."""
-        run, config, reporter, checkpoints = (
-            self.run, self.run.config, self.reporter, self.checkpoints,
-        )  # fmt: skip
+        run, reporter, checkpoints = self.run, self.reporter, self.checkpoints
+        config = run.config
         evaluation, measured, done = {}, Measured(AVERAGED), start
         periods = (config.log.every_steps, config.eval.every_steps, config.checkpoint.every_steps)
         if run.train_step.needs_curvature:
