@@ -20,6 +20,7 @@ OTHERS = ["rescaled_resnet50_dks_softplus", "resnet50", "resnet101"]
 def test_every_module_of_recipes_is_listed():
     modules = {path.stem for path in (REPOSITORY / "zoo" / "recipes").glob("*.py")}
     assert modules - {"__init__", "networks", "sweeps"} == set(RECIPES)
+    assert {"cifar10", "digits", "diracnet"} <= set(RECIPES)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -110,5 +111,5 @@ def test_a_mistake_is_one_sentence(capsys, monkeypatch, case):
 
 
 def test_an_unknown_recipe_is_a_configuration_error():
-    with pytest.raises(ConfigError, match="all: cifar10, cifar10_two_cores, digits, in1k, smoke"):
+    with pytest.raises(ConfigError, match="all: cifar10, cifar10_two_cores, digits, diracnet"):
         load_recipe("zzz")

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from zoo.kernels import with_onednn
-from zoo.models.layers import _convolve, _product
+from zoo.models.products import convolve, product
 
 pytestmark = pytest.mark.usefixtures("onednn")
 # float32: up to 49 x 24 terms summed in another order; bfloat16: one rounding of the result.
@@ -52,7 +52,7 @@ def assert_equal(function, *args, tolerance):
 def test_convolution_of_the_layers(dtype, size, stride, kernel_size):
     x = normal(0, (4, *size, 4), dtype)
     kernel = normal(1, (kernel_size, kernel_size, 4, 24))
-    layer = functools.partial(_product, functools.partial(_convolve, stride=stride))
+    layer = functools.partial(product, functools.partial(convolve, stride=stride))
     cotangent = normal(2, jax.eval_shape(layer, x, kernel).shape, dtype)
     args = (x, kernel, cotangent)
     assert products_left(with_gradients(layer), *args) == 0
@@ -62,7 +62,7 @@ def test_convolution_of_the_layers(dtype, size, stride, kernel_size):
 @pytest.mark.parametrize("dtype", TOLERANCES)
 def test_pointwise_convolution_and_head(dtype):
     x, kernel = normal(0, (64, 16, 16, 16), dtype), normal(1, (1, 1, 16, 24))
-    layer = functools.partial(_product, functools.partial(_convolve, stride=1))
+    layer = functools.partial(product, functools.partial(convolve, stride=1))
     cotangent = normal(2, (64, 16, 16, 24), dtype)
     args = (x, kernel, cotangent)
     assert products_left(with_gradients(layer), *args) == 0
@@ -131,7 +131,7 @@ def test_what_is_not_known_stays_with_xla(name):
 
 def test_products_inside_calls_and_loops():
     x, kernel = normal(0, (4, 8, 8, 8)), normal(1, (3, 3, 8, 8))
-    layer = functools.partial(_convolve, stride=1)
+    layer = functools.partial(convolve, stride=1)
 
     def network(x, kernel):
         step = jax.checkpoint(lambda x, _: (jnp.tanh(layer(x, 0.1 * kernel)), None))
@@ -148,7 +148,7 @@ def test_derivatives_from_outside_are_those_of_the_plain_function():
     x, kernel = normal(0, (2, 6, 6, 4)), normal(1, (3, 3, 4, 4))
 
     def loss(kernel):
-        return jnp.sum(jnp.tanh(_convolve(x, kernel, 1)) ** 2)
+        return jnp.sum(jnp.tanh(convolve(x, kernel, 1)) ** 2)
 
     fast = with_onednn(loss)
     along = lambda function: jax.jvp(function, (kernel,), (kernel,))  # noqa: E731
@@ -166,6 +166,6 @@ def _value(derived, kernel):
 
 def test_vectorized_function():
     x, kernels = normal(0, (2, 6, 6, 4)), normal(1, (5, 3, 3, 4, 8))
-    convolve = functools.partial(_convolve, x, stride=1)
-    expected = jax.vmap(convolve)(kernels)
-    np.testing.assert_allclose(jax.vmap(with_onednn(convolve))(kernels), expected, atol=1e-4)
+    of_kernel = functools.partial(convolve, x, stride=1)
+    expected = jax.vmap(of_kernel)(kernels)
+    np.testing.assert_allclose(jax.vmap(with_onednn(of_kernel))(kernels), expected, atol=1e-4)

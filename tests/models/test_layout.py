@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.cases import SHALLOWEST, SMALL
+from tests.cases import SHALLOWEST, small
 from zoo.models import (
     Layer,
     NotAChainError,
@@ -21,7 +21,7 @@ from zoo.models import (
 
 
 def _model(id, **options):
-    return create_model(id, abstract=True, **{**SMALL, **options})
+    return create_model(id, abstract=True, **small(id, **options))
 
 
 def _flat(layers):

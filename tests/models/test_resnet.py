@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.cases import SHALLOWEST, SMALL, STRUCTURES
+from tests.cases import SHALLOWEST, SMALL, STRUCTURES, small
 from zoo.models import create_model, merge, split
 
 IMAGES = (4, 16, 16, 3)
@@ -23,7 +23,7 @@ def _logits(model, images):
 
 @pytest.mark.parametrize("id", SHALLOWEST)
 def test_every_parameter_gets_a_finite_gradient(id, images):
-    graphdef, params = split(create_model(id, **SMALL))
+    graphdef, params = split(create_model(id, **small(id)))
 
     @jax.jit
     def gradient(params):

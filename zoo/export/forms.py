@@ -134,7 +134,7 @@ _CALLS: dict[str, Callable[[Layer, tuple[int, ...]], list[Any]]] = {
     "activation": lambda layer, shape: ["Activation"],
     "conv": lambda layer, shape: ["Conv2d", *shape[2:], shape[0], layer.stride, shape[0] // 2],
     "max_pool": lambda layer, shape: [
-        "MaxPool2d", layer.kernel_size, layer.stride, layer.kernel_size // 2
+        "MaxPool2d", layer.kernel_size, layer.stride, (layer.kernel_size - 1) // 2
     ],
     "mean": lambda layer, shape: ["AdaptiveAvgPool2d", 1],
     "flatten": lambda layer, shape: ["Flatten"],

@@ -1,4 +1,10 @@
-"""Networks: layers, families, and the registry that builds them by id."""
+"""Networks: layers, families, and the registry that builds them by id.
+
+Every module of this folder is imported: a family is a file here, decorated by `register_family`.
+"""
+
+import importlib
+import pkgutil
 
 from zoo.models.family import (
     Activations,
@@ -71,3 +77,6 @@ __all__ = [
     "train_statistics",
     "variant_of",
 ]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -1,4 +1,4 @@
-"""Running the blocks of a network: one after the other, scanned, or with recomputation."""
+"""Blocks of a network: how many, and running them one by one, scanned, or with recomputation."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,6 +12,16 @@ from jax.extend.core import Primitive
 from zoo.models.family import NetworkConfig
 from zoo.models.parameters import in_training
 
+BLOCKS_PER_STAGE = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    200: (3, 24, 36, 3),
+}
+"""Blocks of each of the four stages of a ResNet, by depth (arXiv 1512.03385)."""
+
 
 def run_blocks(blocks: Sequence[nnx.Module], x: jax.Array, config: NetworkConfig) -> jax.Array:
     """`x` through all blocks; all but the first are scanned as one where they are equal.
@@ -24,6 +34,8 @@ def run_blocks(blocks: Sequence[nnx.Module], x: jax.Array, config: NetworkConfig
     scan = jax.default_backend() == "tpu" if config.scan is None else config.scan
     first, *others = blocks
     x = _apply(first, x, config.remat)
+    if not others:
+        return x
     graphdefs, states = zip(*(nnx.split(block) for block in others), strict=True)
     if not scan or len(set(graphdefs)) > 1:  # in training mode only some may measure batches
         for block in others:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from zoo.models.layers import Dense, Initializer, per_location_normalization
+from zoo.models.layers import Dense, Initializer, at_least_float32, per_location_normalization
 from zoo.models.layout import Layer, Layout, Part
 from zoo.shaping import DKS, EOC, TAT, ShapedActivation
 
@@ -39,7 +39,7 @@ class NetworkConfig:
       num_classes: outputs of the head; 0 leaves it out, and the network gives pooled features.
       in_channels: channels of the images.
       input_norm: "per_location" gives each pixel q value 1 (one more input channel); "none".
-      dtype: of the computation; logits are always float32.
+      dtype: of the computation; logits are float32 at least. float64 needs jax_enable_x64.
       param_dtype: of the weights.
       dropout_rate: before the head, while training.
       remat: what the backward pass computes again instead of keeping it: "none", the
@@ -71,8 +71,9 @@ class NetworkConfig:
         """Whether each option is right, with what is wrong otherwise; a family adds its own."""
         yield self.one_of("input_norm", ("per_location", "none"))
         yield self.one_of("remat", ("none", "activations", "blocks"))
-        yield self.one_of("dtype", _DTYPES)
-        yield self.one_of("param_dtype", _DTYPES)
+        dtypes = (*_DTYPES, "float64") if jax.config.read("jax_enable_x64") else _DTYPES
+        yield self.one_of("dtype", dtypes)
+        yield self.one_of("param_dtype", dtypes)
         for name, least in (("num_classes", 0), ("in_channels", 1)):
             value = getattr(self, name)
             fits = type(value) is int and value >= least
@@ -85,7 +86,7 @@ class NetworkConfig:
         return value in allowed, f"{name}={value!r}; allowed: {', '.join(map(str, allowed))}"
 
     @property
-    def dtypes(self) -> dict[str, str]:
+    def dtypes(self) -> dict[str, Any]:
         """Precision of computation and of weights, as layers take them."""
         return {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
@@ -93,6 +94,11 @@ class NetworkConfig:
     def begins_as_delta(self) -> bool:
         """Whether convolutions begin by their centre tap alone, so that locations do not mix."""
         return True
+
+    @property
+    def normalizes_batches(self) -> bool:
+        """Whether layers normalise by their batch: recipes then decay weights and do not clip."""
+        return False
 
     @property
     def image_size(self) -> int:
@@ -183,7 +189,8 @@ class Network(nnx.Module):
 
     def embed(self, images: jax.Array) -> jax.Array:
         """Features averaged over locations, [batch, channel], float32."""
-        features = self.features(images).astype(jnp.float32)
+        features = self.features(images)
+        features = features.astype(at_least_float32(features.dtype))
         return jnp.mean(features, axis=tuple(range(1, features.ndim - 1)))
 
     def __call__(self, images: jax.Array, *, dropout_key: jax.Array | None = None) -> jax.Array:
@@ -194,7 +201,10 @@ class Network(nnx.Module):
           dropout_key: random key for dropout while training; None evaluates.
         """
         pooled = _dropout(self.embed(images), self.config.dropout_rate, dropout_key)
-        return pooled if self.head is None else self.head(pooled).astype(jnp.float32)
+        if self.head is None:
+            return pooled
+        logits = self.head(pooled)
+        return logits.astype(at_least_float32(logits.dtype))
 
     def normalize_input(self, images: jax.Array) -> jax.Array:
         """Checks the channels and applies per-location normalisation where the config says so.

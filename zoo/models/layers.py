@@ -12,8 +12,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from zoo.models.products import convolve, product
+
 Initializer = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
-Product = Callable[[jax.Array, jax.Array], jax.Array]
+PlainWeights = tuple[jax.Array, jax.Array | None]
+"""What a layer computes with: y = kernel * x + bias. Kernels of rank 4 convolve, those of rank 2
+are matrices, and those of rank 1 multiply the channels."""
+
+
+def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
+    """`dtype`, or float32 if that is wider: what sums, statistics and logits are kept in."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 STATISTICS_MOMENTUM = 0.9
@@ -83,6 +92,7 @@ class Conv(nnx.Module):
     """Convolution with symmetric padding (k - 1) / 2, whatever the image size; bias optional.
 
     "SAME" padding would pad (0, 1) at stride 2 on even sizes and shift the centre tap by a pixel.
+    A subclass whose kernel is made from other numbers overrides `plain_weights` alone.
     """
 
     def __init__(
@@ -92,13 +102,14 @@ class Conv(nnx.Module):
         kernel_size: int,
         *,
         stride: int = 1,
+        groups: int = 1,
         use_bias: bool = True,
         initializer: Initializer,
         dtype: str,
         param_dtype: str,
         rngs: nnx.Rngs,
     ):
-        shape = (kernel_size, kernel_size, inputs, outputs)
+        shape = (kernel_size, kernel_size, inputs // groups, outputs)
         self.kernel = nnx.Param(initializer(rngs.params(), shape, jnp.dtype(param_dtype)))
         self.bias = nnx.data(nnx.Param(jnp.zeros((outputs,), param_dtype)) if use_bias else None)
         self.stride = stride
@@ -106,9 +117,14 @@ class Conv(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, inputs] -> [batch, height / stride, width / stride, outputs]."""
-        convolve = functools.partial(_convolve, stride=self.stride)
-        out = _product(convolve, x.astype(self.dtype), self.kernel[...])
-        return out if self.bias is None else (out + self.bias[...]).astype(self.dtype)
+        kernel, bias = self.plain_weights()
+        convolved = functools.partial(convolve, stride=self.stride)
+        out = product(convolved, x.astype(self.dtype), kernel)
+        return out if bias is None else (out + bias).astype(self.dtype)
+
+    def plain_weights(self) -> PlainWeights:
+        """The kernel [side, side, inputs / groups, outputs] and bias that it computes with."""
+        return self.kernel[...], None if self.bias is None else self.bias[...]
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -120,13 +136,22 @@ class BatchNorm(nnx.BatchNorm):
     float32 whatever the computation is. Source: arXiv 1502.03167.
     """
 
-    def __init__(self, channels: int, *, dtype: str, param_dtype: str, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        scale_initializer: Initializer = jax.nn.initializers.ones,
+        dtype: str,
+        param_dtype: str,
+        rngs: nnx.Rngs,
+    ):
         super().__init__(
             channels,
             use_running_average=True,
             momentum=STATISTICS_MOMENTUM,
-            dtype=jnp.float32,
+            dtype=at_least_float32(jnp.dtype(dtype)),
             param_dtype=jnp.dtype(param_dtype),
+            scale_init=scale_initializer,
             rngs=rngs,
         )
         self.output_dtype = dtype
@@ -134,6 +159,12 @@ class BatchNorm(nnx.BatchNorm):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, height, width, channels], normalised."""
         return super().__call__(x).astype(self.output_dtype)
+
+    def plain_weights(self) -> PlainWeights:
+        """Factor and shift of every channel, by the running averages."""
+        assert self.scale is not None and self.bias is not None
+        factor = self.scale[...] / jnp.sqrt(self.var[...] + self.epsilon)
+        return factor, self.bias[...] - factor * self.mean[...]
 
 
 def normalization(
@@ -188,15 +219,36 @@ class Dense(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] -> [..., outputs]."""
-        out = _product(jnp.matmul, x.astype(self.dtype), self.kernel[...])
+        out = product(jnp.matmul, x.astype(self.dtype), self.kernel[...])
         return (out + self.bias[...]).astype(self.dtype)
 
+    def plain_weights(self) -> PlainWeights:
+        """The matrix [inputs, outputs] and the bias."""
+        return self.kernel[...], self.bias[...]
 
-def max_pool(x: jax.Array) -> jax.Array:
-    """3x3 maximum with stride 2 and symmetric padding: [b, h, w, c] -> [b, h / 2, w / 2, c]."""
-    window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
-    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+
+def max_pool(x: jax.Array, kernel_size: int = 3, stride: int = 2) -> jax.Array:
+    """Maximum over windows, padding (k - 1) // 2: [b, h, w, c] -> [b, h / stride, w / stride, c].
+
+    A window of 2 has no padding: an odd last row and column are left out.
+    """
+    margin = (kernel_size - 1) // 2
+    window, strides = (1, kernel_size, kernel_size, 1), (1, stride, stride, 1)
+    padding = ((0, 0), (margin, margin), (margin, margin), (0, 0))
     return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, padding)
+
+
+def concatenated_relu(x: jax.Array, *, negated: bool = False) -> jax.Array:
+    """CReLU(x) = [max(x, 0), max(-x, 0)], or NCReLU(x) = [max(x, 0), min(x, 0)] if `negated`.
+
+    Args:
+      x: [..., channel]; the result has twice the channels.
+      negated: whether the second half keeps its sign, so that both halves add to x.
+
+    Source: arXiv 1603.05201 (CReLU); arXiv 1706.00388 (NCReLU).
+    """
+    second = jnp.minimum(x, 0) if negated else jnp.maximum(-x, 0)
+    return jnp.concatenate([jnp.maximum(x, 0), second], axis=-1)
 
 
 def per_location_normalization(images: jax.Array) -> jax.Array:
@@ -210,7 +262,9 @@ def per_location_normalization(images: jax.Array) -> jax.Array:
 
     Source: arXiv 2110.01765, "per-location normalisation"; mode "one" of its implementation.
     """
-    images = images.astype(jnp.float32)  # the mean square of a pixel does not fit bfloat16
+    images = images.astype(
+        at_least_float32(images.dtype)
+    )  # the mean square of a pixel does not fit bfloat16
     extended = jnp.concatenate([images, jnp.ones_like(images[..., :1])], axis=-1)
     return extended * lax.rsqrt(jnp.mean(extended**2, axis=-1, keepdims=True))
 
@@ -227,46 +281,3 @@ def _orthonormal_columns(key: jax.Array, rows: int, columns: int) -> jax.Array:
             return jax.scipy.linalg.solve_triangular(lower, gaussian.T, lower=True).T
         q, r = jnp.linalg.qr(gaussian)
         return q * jnp.sign(jnp.diagonal(r))
-
-
-def _product(product: Product, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`product(x, kernel)` in the precision of `x`; the kernel's gradient keeps the kernel's."""
-    if jnp.promote_types(x.dtype, kernel.dtype) == x.dtype:
-        return product(x, kernel.astype(x.dtype))
-    return _narrow_product(product, x, kernel)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _narrow_product(product: Product, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return product(x, kernel.astype(x.dtype))
-
-
-@_narrow_product.defjvp
-def _narrow_product_jvp(
-    product: Product, primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    """Left to itself, each device would round its gradients, and sum all of them, in bfloat16."""
-    (x, kernel), (x_tangent, kernel_tangent) = primals, tangents
-    narrow = kernel.astype(x.dtype)
-
-    # What the backward pass keeps is x as it is, not a wider copy.
-    @functools.partial(jax.checkpoint, prevent_cse=False)
-    def by_kernel(x: jax.Array, tangent: jax.Array) -> jax.Array:
-        return product(x.astype(kernel.dtype), tangent).astype(x.dtype)
-
-    return product(x, narrow), product(x_tangent, narrow) + by_kernel(x, kernel_tangent)
-
-
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    if kernel.shape[:2] == (1, 1):
-        # A matrix product: on two CPU cores the gradient of a 1x1 convolution took 1.4 to 2.2
-        # times as long (three shapes, median of 9, jax 0.10.2).
-        return x[:, ::stride, ::stride] @ kernel[0, 0]
-    margin = kernel.shape[0] // 2
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=((margin, margin), (margin, margin)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )

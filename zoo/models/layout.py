@@ -27,13 +27,15 @@ class Layer:
         family's own word for what these do not cover; readers refuse the kinds they do not know.
       name: prefix of its parameters' names (`split`), "" if it has none.
       kernel_size: of max_pool; that of a convolution is the shape of its kernel.
-      stride: of conv and max_pool; the padding is kernel_size // 2 on every side.
+      stride: of conv and max_pool; the padding is (kernel_size - 1) // 2 on every side.
+      index: of an activation among the network's.
     """
 
     kind: str
     name: str = ""
     kernel_size: int = 0
     stride: int = 1
+    index: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,6 @@ from flax import nnx
 from zoo.common.words import natural_order, nearest
 from zoo.cpu import require_right_results
 from zoo.models.family import Activations, Network, Shaping, Variant
-from zoo.models.resnet import ResNet
 from zoo.shaping import KernelGraph, ShapedActivation, kernel_graph
 from zoo.shaping.solved import solve_once
 
@@ -175,6 +174,3 @@ def _known(id: str) -> str:
         return id
     near = nearest(id, _VARIANTS)
     raise UnknownModelError(f"unknown model {id!r}; {near}{near and '; '}all: zoo list")
-
-
-register_family(ResNet)

@@ -13,20 +13,13 @@ from typing import Literal
 import jax
 from flax import nnx
 
-from zoo.models.blocks import run_blocks
+from zoo.models.blocks import BLOCKS_PER_STAGE, run_blocks
 from zoo.models.family import Activations, FeatureInfo, Network, NetworkConfig, Variant
 from zoo.models.layers import INITIALIZERS, Conv, max_pool, normalization
 from zoo.models.layout import Layer, Layout, Part, Sum
+from zoo.models.registry import register_family
 from zoo.shaping import DKS, EOC, TAT, ShapedActivation
 
-BLOCKS_PER_STAGE = {
-    18: (2, 2, 2, 2),
-    34: (3, 4, 6, 3),
-    50: (3, 4, 6, 3),
-    101: (3, 4, 23, 3),
-    152: (3, 8, 36, 3),
-    200: (3, 24, 36, 3),
-}
 _BASIC_DEPTHS = (18, 34)
 _BASE_CHANNELS = 64
 _STEM_STRIDE = {"imagenet": 4, "cifar": 1}
@@ -81,6 +74,11 @@ class ResNetConfig(NetworkConfig):
     def begins_as_delta(self) -> bool:
         """Whether convolutions begin by their centre tap alone."""
         return self.initializer == "suo_delta"
+
+    @property
+    def normalizes_batches(self) -> bool:
+        """Whether there is BatchNorm."""
+        return self.norm == "batch"
 
     @property
     def image_size(self) -> int:
@@ -172,6 +170,7 @@ class Stage(nnx.Module):
         return run_blocks(self.blocks, x, self.config)
 
 
+@register_family
 class ResNet(Network):
     """Stem, four stages, normalisation (if any), activation, mean over locations, head."""
 

@@ -7,6 +7,7 @@ their id (a learning rate, clipping) is decided there, so that `zoo train --reci
 
 import difflib
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # listing the recipes needs no JAX
@@ -14,7 +15,11 @@ if TYPE_CHECKING:  # listing the recipes needs no JAX
 
 __all__ = ["RECIPES", "load_recipe"]
 
-RECIPES = ("cifar10", "cifar10_two_cores", "digits", "in1k", "smoke")
+_OTHERS = ("networks", "sweeps")
+RECIPES = tuple(
+    sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _OTHERS)
+)
+"""Every module here but those that recipes share."""
 
 
 def load_recipe(name: str, arch: str | None = None) -> "TrainConfig":

@@ -1,6 +1,8 @@
-"""What recipes, sweeps and their pages know of the networks they train, from the ids alone."""
+"""What recipes, sweeps and their pages know of the networks they train, by their ids."""
 
 import re
+
+from zoo.models import list_models, variant_of
 
 METHODS = {
     "vanilla_resnet{}_tat_lrelu": "TAT, leaky ReLU",
@@ -14,8 +16,8 @@ METHODS = {
 
 
 def is_batch_norm(arch: str) -> bool:
-    """Whether `arch` is the baseline: ResNet-V2 with BatchNorm and ordinary shortcuts."""
-    return arch.startswith("resnet")
+    """Whether the network normalises by its batch: it decays weights and is not clipped."""
+    return arch in list_models() and variant_of(arch).config.normalizes_batches
 
 
 def baseline_of(arch: str) -> str:
