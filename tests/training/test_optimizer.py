@@ -22,7 +22,7 @@ PARAMS = {
     "stem.bias": jnp.full((4,), 2.0),
     "stem.kernel": jnp.full((3, 3, 2, 4), 2.0),
 }
-RATES = {"sgd": 0.05, "adamw": 2e-3, "lamb": 0.01, "muon": 2e-3, "kfac": 0.01}
+RATES = {"sgd": 0.05, "adamw": 2e-3, "lamb": 0.01, "muon": 2e-3, "kfac": 0.01, "soap": 2e-3}
 BY_GRADIENT = [name for name in OPTIMIZERS if name != "kfac"]
 """What needs the gradient alone."""
 
@@ -82,7 +82,13 @@ def initial_params():
     return jax.device_get(prepare(tiny(), solved=SOLVED).initial_state().params)
 
 
-@pytest.mark.parametrize("name", [*BY_GRADIENT, pytest.param("kfac", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("kfac", "soap") else ())
+        for name in OPTIMIZERS
+    ],
+)
 def test_every_optimizer_lowers_the_loss_on_digits(initial_params, name):
     changes: dict = {"name": name, "learning_rate": RATES[name], "weight_decay": 1e-4}
     if name == "kfac":  # the papers' damping is for batches of 1024; its trust region needs no clip

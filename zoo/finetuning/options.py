@@ -39,7 +39,7 @@ class FinetuneOptions:
     epochs: float | None = None
     batch_size: int = 64
     accumulate_steps: int = 1
-    optimizer: Literal["sgd", "adamw", "lamb", "muon", "kfac"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "lamb", "muon", "kfac", "soap"] = "sgd"
     learning_rate: float | None = None
     weight_decay: float = 0.0
     # Without it a small data set is fitted until the logits, and the loss on other images, explode.

@@ -21,6 +21,7 @@ RATES = {
     "adamw": (1e-2, 3e-3, 1e-3),
     "lamb": (1e-2, 3e-3, 1e-3),
     "kfac": (1e-3, 3e-4, 1e-4),
+    "soap": (1e-2, 3e-3, 1e-3),
 }
 """Optimizer -> learning rates that are tried where a recipe knows none for it."""
 

@@ -17,7 +17,12 @@ from zoo.training.folder import ResumeError, read_metrics
 from zoo.training.loop import FitResult, fit
 from zoo.training.model_config import ModelConfig
 from zoo.training.optimizer import decay_mask, layer_multipliers, make_optimizer
-from zoo.training.optimizer_config import KfacConfig, OptimizerConfig, ScheduleConfig
+from zoo.training.optimizer_config import (
+    KfacConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    SoapConfig,
+)
 from zoo.training.preparing import prepare
 from zoo.training.run import Run
 from zoo.training.schedule import make_schedule
@@ -55,6 +60,7 @@ __all__ = [
     "Run",
     "RunStopped",
     "ScheduleConfig",
+    "SoapConfig",
     "TrainConfig",
     "TrainState",
     "TrainStep",

@@ -1,7 +1,6 @@
 """K-FAC: the gradient times the inverse of an approximate Fisher matrix, as an optax transform."""
 
 import functools
-from collections import defaultdict
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -10,6 +9,7 @@ import optax
 
 from zoo.cpu.sums import whole_sum
 from zoo.models import Params
+from zoo.training.alike import map_alike
 from zoo.training.curvature import Block, Curvature, Factors, fisher_blocks
 
 _TINY = 1e-30
@@ -83,7 +83,7 @@ def scale_by_kfac(
         with jax.default_matmul_precision("highest"):
             inverses = jax.lax.cond(
                 (steps >= 0) & (steps % inverse_period == 0),
-                lambda: _damped_inverses(factors, damping),
+                lambda: map_alike(functools.partial(damped_inverse, damping=damping), factors),
                 lambda: state.inverses,
             )
             direction: Params = {}
@@ -118,22 +118,6 @@ def damped_inverse(factors: Factors, damping: float) -> Factors:
         _inverse(one + weight * jnp.eye(len(one)))
         for one, weight in zip(factors, (pi * root, root / pi), strict=True)
     )
-
-
-def _damped_inverses(factors: Curvature, damping: float) -> Curvature:
-    """Of all blocks; equal ones in a loop, as a program of hundreds of them compiles slowly."""
-    alike: dict[tuple[Any, ...], list[str]] = defaultdict(list)
-    for name, one in factors.items():
-        alike[tuple(factor.shape for factor in one)].append(name)
-    inverses: Curvature = {}
-    for names in alike.values():
-        stacked = jax.tree.map(lambda *rows: jnp.stack(rows), *(factors[name] for name in names))
-        # No vmap: on CPU, factorisations of batches that run at the same time can wait for each
-        # other for ever (two threads, jax 0.10.2).
-        inverted = jax.lax.map(functools.partial(damped_inverse, damping=damping), stacked)
-        for i, name in enumerate(names):
-            inverses[name] = tuple(rows[i] for rows in inverted)
-    return inverses
 
 
 def _precondition(block: Block, inverses: Factors, gradients: Params) -> Params:

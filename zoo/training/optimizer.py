@@ -17,6 +17,7 @@ from zoo.cpu.sums import norm
 from zoo.models import Layout, Params, distance_to_head
 from zoo.training.kfac import scale_by_kfac
 from zoo.training.optimizer_config import OptimizerConfig
+from zoo.training.soap import scale_by_soap
 
 _MUON_RMS = 0.2
 """Root mean square of an AdamW update; scaling Muon's to it lets both share one learning rate
@@ -185,6 +186,21 @@ def _kfac(config: OptimizerConfig) -> optax.GradientTransformation:
     )
 
 
+def _soap(config: OptimizerConfig) -> optax.GradientTransformation:
+    soap = config.soap
+    return optax.chain(
+        scale_by_soap(
+            b1=config.momentum,
+            b2=config.second_moment,
+            preconditioner_decay=soap.preconditioner_decay,
+            basis_period=soap.basis_period,
+            largest_side=soap.largest_side,
+        ),
+        optax.add_decayed_weights(config.weight_decay, mask=_mask(config)),
+        optax.scale(-1.0),
+    )
+
+
 class Optimizer(NamedTuple):
     """How a named optimiser is made, and what its `update` needs beside gradients.
 
@@ -203,4 +219,5 @@ OPTIMIZERS = {
     "lamb": Optimizer(_lamb),
     "muon": Optimizer(_muon),
     "kfac": Optimizer(_kfac, needs_curvature=True),
+    "soap": Optimizer(_soap),
 }

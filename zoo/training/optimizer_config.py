@@ -23,14 +23,31 @@ class KfacConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SoapConfig:
+    """What only the optimizer "soap" takes; see `scale_by_soap`.
+
+    Attributes:
+      preconditioner_decay: of the averages of G G^T and G^T G, per step.
+      basis_period: steps between two refreshments of their eigenvectors.
+      largest_side: rows or columns of a kernel, seen as a matrix, that are more than this are not
+        rotated.
+    """
+
+    preconditioner_decay: float = 0.95
+    basis_period: int = 10
+    largest_side: int = 10000
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """The update rule.
 
     Attributes:
-      name: "sgd" (Nesterov), "adamw", "lamb", "muon" or "kfac" (made for rates of about 3e-4).
+      name: "sgd" (Nesterov), "adamw", "lamb", "muon", "kfac" (made for rates of about 3e-4) or
+        "soap" (made for a `second_moment` of 0.95).
       learning_rate: peak of the schedule.
-      momentum: of sgd, muon and kfac; first-moment decay b1 of adamw and lamb.
-      second_moment: b2 of adamw, lamb, and of muon's parameters that are not matrices.
+      momentum: of sgd, muon and kfac; first-moment decay b1 of adamw, lamb and soap.
+      second_moment: b2 of adamw, lamb, soap, and of muon's parameters that are not matrices.
       weight_decay: added to the gradient for sgd and kfac, decoupled for the others.
       decay_pattern: regular expression; parameters whose name it finds decay.
       layer_decay: factor on the learning rate per block of distance from the head.
@@ -48,6 +65,7 @@ class OptimizerConfig:
     clip_norm: float | None = None
     accumulate_steps: int = 1
     kfac: KfacConfig = KfacConfig()
+    soap: SoapConfig = SoapConfig()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -121,6 +121,11 @@ def _optimizer(config: TrainConfig) -> Iterator[str]:
     yield from _share("optimizer.kfac.curvature_decay", kfac.curvature_decay, below_one=True)
     yield from _above("optimizer.kfac.inverse_period", kfac.inverse_period, 1)
     yield from _above("optimizer.kfac.burnin_steps", kfac.burnin_steps, 0)
+    soap = optimizer.soap
+    decay = soap.preconditioner_decay
+    yield from _share("optimizer.soap.preconditioner_decay", decay, below_one=True)
+    yield from _above("optimizer.soap.basis_period", soap.basis_period, 1)
+    yield from _above("optimizer.soap.largest_side", soap.largest_side, 0)
 
 
 def _schedule(config: TrainConfig) -> Iterator[str]:
