@@ -1,7 +1,7 @@
 """Which reductions of a training step XLA gives to YNNPACK by default, and what that changes.
 
-usage: python tools/fused_reductions.py configs/*.py [--scan]
-       python tools/fused_reductions.py configs/smoke_digits.py --compare [--batch-size 16]
+usage: python tools/fused_reductions.py digits in1k:resnet50 [--scan]
+       python tools/fused_reductions.py smoke --compare [--batch-size 16]
 
 Compiles the step of each recipe without the flag of `zoo.cpu`, at the recipe's own size, and counts
 YNNPACK's fusions: all; those that reduce; of these, those that multiply matrices as well; and those
@@ -39,16 +39,16 @@ def main() -> None:
     if arguments.write is not None:
         _measure(arguments)
         return
-    for path in arguments.configs:
-        compared = _compared(path) if arguments.compare else _child(path, _UNGUARDED)
-        print(json.dumps({"recipe": Path(path).stem, **compared}), flush=True)
+    for recipe in arguments.recipes:
+        compared = _compared(recipe) if arguments.compare else _child(recipe, _UNGUARDED)
+        print(json.dumps({"recipe": recipe, **compared}), flush=True)
 
 
-def _compared(path: str) -> dict[str, Any]:
+def _compared(recipe: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "default.npz", Path(folder) / "guarded.npz"]
-        counts = _child(path, _UNGUARDED, files[0])
-        _child(path, {}, files[1])
+        counts = _child(recipe, _UNGUARDED, files[0])
+        _child(recipe, {}, files[1])
         wrong, right = (dict(np.load(file)) for file in files)
     differences = {
         name: float(np.linalg.norm(wrong[name] - value) / np.linalg.norm(value))
@@ -59,11 +59,12 @@ def _compared(path: str) -> dict[str, Any]:
     return {**counts, "difference": differences[worst], "of": worst}
 
 
-def _child(path: str, variables: dict[str, str], file: Path | str = "") -> dict[str, int]:
+def _child(recipe: str, variables: dict[str, str], file: Path | str = "") -> dict[str, int]:
     """What `_measure` says in a process of its own, since XLA reads its flags once."""
-    options = [word for word in sys.argv[1:] if not word.endswith(".py")]
+    recipes = set(_arguments().recipes)
+    options = [word for word in sys.argv[1:] if word not in recipes]
     clean = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    command = [sys.executable, __file__, path, *options, f"--write={file}"]
+    command = [sys.executable, __file__, recipe, *options, f"--write={file}"]
     environment = {**clean, **variables}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -72,14 +73,14 @@ def _child(path: str, variables: dict[str, str], file: Path | str = "") -> dict[
 def _measure(arguments: argparse.Namespace) -> None:
     """Prints the counts of this process, and writes its gradients by name where asked to."""
     import jax
-    import jax.numpy as jnp
 
     from zoo.models import split
-    from zoo.training import load_config
+    from zoo.recipes import load_recipe
     from zoo.training.preparing import build_step
     from zoo.training.sharding import make_mesh
 
-    config = load_config(arguments.configs[0])
+    name, _, arch = arguments.recipes[0].partition(":")
+    config = load_recipe(name, arch or None)
     options = {"scan": arguments.scan, **({"dtype": "float32"} if arguments.compare else {})}
     size = arguments.batch_size or config.data.batch_size
     data = dataclasses.replace(config.data, batch_size=size)
@@ -105,10 +106,9 @@ def _measure(arguments: argparse.Namespace) -> None:
     drawn = {name: generator.normal(0, 0.1, value.shape) for name, value in params.items()}
     near_one = (".scale", ".var")
     drawn = {name: value + 1.0 * name.endswith(near_one) for name, value in drawn.items()}
-    state = step.init({name: jnp.asarray(value, jnp.float32) for name, value in drawn.items()})
+    state = step.init({name: value.astype(np.float32) for name, value in drawn.items()})
     gradients = program(state, batch)[1]
-    arrays: dict[str, Any] = {n: np.asarray(v, np.float64) for n, v in gradients.items()}
-    np.savez(arguments.write, **arrays)
+    np.savez(arguments.write, **{n: np.asarray(v, np.float64) for n, v in gradients.items()})
 
 
 def _counts(text: str) -> dict[str, int]:
@@ -136,7 +136,7 @@ def _is_wrong_form(body: str) -> bool:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("configs", nargs="+", help="recipes: Python files with get_config()")
+    parser.add_argument("recipes", nargs="+", help="names, such as digits or in1k:resnet50")
     parser.add_argument("--scan", action="store_true", help="compile equal blocks as one")
     parser.add_argument("--compare", action="store_true", help="make a step with the flag as well")
     parser.add_argument("--batch-size", type=int, help="in place of the recipe's")
