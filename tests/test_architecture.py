@@ -1,6 +1,7 @@
 """Rules of the code base: imports run downwards, libraries stay behind their fence, sizes hold."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,31 @@ def test_modules_and_functions_stay_small(path):
             lines = node.end_lineno - node.lineno + 1
             docstring = ast.get_docstring(node, clean=False) or ""
             assert lines - len(docstring.splitlines()) <= 60, f"{node.name} has {lines} lines"
+
+
+# What only a family's own file may say: classes, parameters and options of single families.
+FAMILIES = ("models/", "recipes/")
+OF_ONE_FAMILY = re.compile(
+    r"isinstance\([^)]*Net\b|[\"'](?:stages|blocks|stem)\.|\bstages\.\d|\.stem\b"
+)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_a_family_s_file_knows_its_names(path):
+    if _name(path).startswith(FAMILIES):
+        return
+    code = ast.unparse(_without_docstrings(ast.parse(path.read_text())))
+    found = [text for text in OF_ONE_FAMILY.findall(code) if text != ".stem" or "Path" not in code]
+    assert not found, f"{_name(path)} knows {found[0]!r} of a family; read its layout instead"
+
+
+def _without_docstrings(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
 
 
 def test_import_starts_no_backend_and_pulls_no_heavy_library():

@@ -31,6 +31,7 @@ _HOME = {
     "open_source": "zoo.data",
     "predict": "zoo.evaluation",
     "register_family": "zoo.models",
+    "register_source": "zoo.data",
     "shape": "zoo.models",
     "train": "zoo.training",
 }

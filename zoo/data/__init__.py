@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zoo.data.device_augmentation import cutmix, mixup, random_erasing
     from zoo.data.pipeline import TrainPipeline, eval_batches
     from zoo.data.preprocessing import Preprocessing
-    from zoo.data.sources import Record, Source, limit, open_source, subset
+    from zoo.data.sources import Record, Source, limit, open_source, register_source, subset
 
 __all__ = [
     "Augmentation",
@@ -29,6 +29,7 @@ __all__ = [
     "mixup",
     "open_source",
     "random_erasing",
+    "register_source",
     "subset",
 ]
 _HOME = {
@@ -37,7 +38,7 @@ _HOME = {
     "device_augmentation": ("cutmix", "mixup", "random_erasing"),
     "pipeline": ("TrainPipeline", "eval_batches"),
     "preprocessing": ("Preprocessing",),
-    "sources": ("Record", "Source", "limit", "open_source", "subset"),
+    "sources": ("Record", "Source", "limit", "open_source", "register_source", "subset"),
 }
 
 

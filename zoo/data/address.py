@@ -1,6 +1,7 @@
 """What the name of a data set means: one grammar, for every function and every command.
 
-NAME         one of `DATA_SETS`; its files are in `data_dir`, or in a cache
+NAME         one of `DATA_SETS`, or registered by `zoo.register_source`; its files are in
+             `data_dir`, or in a cache
 folder:PATH  class folders of images
 csv:FILE     a table with the columns path and label, and split if it has one
 tfds:NAME    a TensorFlow data set that is already prepared as ArrayRecord
@@ -9,6 +10,7 @@ Needs neither NumPy nor JAX: help texts and checks of configurations read it.
 """
 
 import dataclasses
+import re
 from pathlib import Path
 
 from zoo.common.words import nearest
@@ -17,6 +19,8 @@ DATA_SETS = (
     "digits", "cifar10", "cifar100", "imagenet2012",
     "imagenetv2", "imagenet-a", "imagenet-r", "imagenet-sketch",
 )  # fmt: skip
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_added: list[str] = []
 _FORMS = {"folder": "PATH", "csv": "FILE", "tfds": "NAME"}
 _HERE = "digits"  # comes with a library
 GRAMMAR = ", ".join([*DATA_SETS, *(f"{kind}:{rest}" for kind, rest in _FORMS.items())])
@@ -28,7 +32,7 @@ class DataAddress:
 
     Attributes:
       kind: "named", or what stands before the colon.
-      name: one of `DATA_SETS`, or what stands behind the colon.
+      name: of the data set, or what stands behind the colon.
     """
 
     kind: str
@@ -59,10 +63,27 @@ def parse_data(text: str) -> DataAddress:
     Raises:
       ValueError: nothing of this kind; names the nearest and all forms.
     """
-    if text in DATA_SETS:
+    names = (*DATA_SETS, *_added)
+    if text in names:
         return DataAddress("named", text)
     kind, _, rest = text.partition(":")
     if kind in _FORMS and rest:
         return DataAddress(kind, rest)
-    near = nearest(text, (*DATA_SETS, *(f"{kind}:" for kind in _FORMS)), 2)
-    raise ValueError(f"unknown data set {text!r}; {near}{near and '; '}allowed: {GRAMMAR}")
+    near = nearest(text, (*names, *(f"{kind}:" for kind in _FORMS)), 2)
+    allowed = ", ".join([*_added, GRAMMAR])
+    raise ValueError(f"unknown data set {text!r}; {near}{near and '; '}allowed: {allowed}")
+
+
+def add_name(name: str) -> None:
+    """Makes `name` a data set's from now on.
+
+    Raises:
+      ValueError: if it is taken, or has other characters than a-z, 0-9, - and _.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"name {name!r} of a data set; allowed: lower-case letters, digits, - and _"
+        )
+    if name in (*DATA_SETS, *_added):
+        raise ValueError(f"the name {name!r} of a data set is taken; choose another")
+    _added.append(name)

@@ -1,12 +1,13 @@
-"""Opening a data set by name: `open_source("cifar10", "train")`.
+"""Opening a data set by name: `open_source("cifar10", "train")`; `register_source` adds one.
 
 What a name means is `zoo.data.address`'s, what a source is `zoo.data.records`'; each kind of source
 has a module.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
-from zoo.data.address import DataAddress, parse_data
+from zoo.data.address import add_name, parse_data
 from zoo.data.cifar import CIFAR10, CIFAR100, open_cifar
 from zoo.data.digits import open_digits
 from zoo.data.holdout import holdout, remainder
@@ -29,11 +30,22 @@ __all__ = [
     "Source",
     "limit",
     "open_source",
+    "register_source",
     "source_labels",
     "subset",
 ]
 
 SPLITS = ("train", "val", "test", "holdout", "remainder")
+Opener = Callable[[str, str | None], Source]
+"""Opens a split, of files in a folder: (split, data_dir) -> source."""
+
+_OPENERS: dict[str, Opener] = {
+    "digits": lambda split, data_dir: open_digits(split),
+    "cifar10": functools.partial(open_cifar, CIFAR10),
+    "cifar100": functools.partial(open_cifar, CIFAR100),
+    "imagenet2012": open_imagenet,
+    **{name: functools.partial(open_variant, name) for name in VARIANTS},
+}
 _PARTS_OF_TRAIN = {"holdout": holdout, "remainder": remainder}
 
 
@@ -47,7 +59,8 @@ def open_source(
         folders, flat validation images, TFDS or packed), its test sets "imagenetv2",
         "imagenet-a", "imagenet-r" and "imagenet-sketch", "folder:PATH" (class folders of images),
         "csv:FILE" (a table with the columns path and label, and split if it has one)
-        or "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord).
+        or "tfds:NAME" (a TensorFlow data set already prepared as ArrayRecord), or what
+        `register_source` added.
       split: "train", "val" or "test"; the last two name the same split where only one exists.
         "holdout" and "remainder" are two parts of train, see `zoo.data.holdout`.
       data_dir: where the files of all but digits, folders and tables are; each has a default.
@@ -68,16 +81,26 @@ def open_source(
         return open_own(spec, split, exclude)
     if exclude:
         raise ValueError(f"{spec} is no folder or table of images, of which files can be left out")
-    match parse_data(spec):
-        case DataAddress("tfds", name):
-            return open_tfds(name, split, data_dir)
-        case DataAddress(_, "digits"):
-            return open_digits(split)
-        case DataAddress(_, "cifar10"):
-            return open_cifar(CIFAR10, split, data_dir)
-        case DataAddress(_, "cifar100"):
-            return open_cifar(CIFAR100, split, data_dir)
-        case DataAddress(_, name) if name in VARIANTS:
-            return open_variant(name, split, data_dir)
-        case _:
-            return open_imagenet(split, data_dir)
+    address = parse_data(spec)
+    if address.kind == "tfds":
+        return open_tfds(address.name, split, data_dir)
+    return _OPENERS[address.name](split, data_dir)
+
+
+def register_source(name: str, opener: Opener) -> None:
+    """Adds a data set, so that configurations and functions know it by name.
+
+      zoo.register_source("stars", lambda split, data_dir: Stars(data_dir, split))
+
+    A configuration file registers it where it is imported: every process of a run reads that file.
+
+    Args:
+      name: of lower-case letters, digits, - and _.
+      opener: called with a split ("train", "val" or "test"; it may refuse what it does not have)
+        and the configuration's `data_dir`; gives a `Source`.
+
+    Raises:
+      ValueError: if the name is taken or has other characters.
+    """
+    add_name(name)
+    _OPENERS[name] = opener
