@@ -16,6 +16,7 @@ from optax import contrib
 from zoo.cpu.sums import norm
 from zoo.models import Layout, Params, distance_to_head
 from zoo.training.kfac import scale_by_kfac
+from zoo.training.norms import keep_filter_norms
 from zoo.training.optimizer_config import OptimizerConfig
 from zoo.training.soap import scale_by_soap
 
@@ -33,8 +34,8 @@ def make_optimizer(
       update = -rate(step) * direction;  this transformation returns -direction
 
     Gradients are clipped to `clip_norm` first. Decay touches the parameters of `decay_mask`. At
-    the end every layer's direction is scaled by its `layer_multipliers`. What `scale_by_kfac` takes
-    besides may be given to all of them.
+    the end every layer's direction is scaled by its `layer_multipliers`, and turned so that filters
+    keep their norm (`keep_filter_norms`). What `scale_by_kfac` takes besides may be given to all.
 
     Args:
       config: which optimiser, and its numbers.
@@ -45,6 +46,8 @@ def make_optimizer(
         parts.insert(0, clip_by_norm(config.clip_norm))
     if config.layer_decay != 1:
         parts.append(_scale_by_layer(layout, config.layer_decay))
+    if config.keep_norms is not None:
+        parts.append(keep_filter_norms(config.keep_norms))
     return optax.with_extra_args_support(parts[0] if len(parts) == 1 else optax.chain(*parts))
 
 

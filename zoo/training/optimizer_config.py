@@ -51,6 +51,8 @@ class OptimizerConfig:
       weight_decay: added to the gradient for sgd and kfac, decoupled for the others.
       decay_pattern: regular expression; parameters whose name it finds decay.
       layer_decay: factor on the learning rate per block of distance from the head.
+      keep_norms: regular expression; kernels whose name it finds keep, after every update, the norm
+        that each of their filters has at the start. None leaves all norms free.
       clip_norm: largest global norm of the gradient; None does not clip.
       accumulate_steps: split each batch into this many parts and average their gradients.
     """
@@ -62,6 +64,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     decay_pattern: str = r"kernel$"
     layer_decay: float = 1.0
+    keep_norms: str | None = None
     clip_norm: float | None = None
     accumulate_steps: int = 1
     kfac: KfacConfig = KfacConfig()

@@ -108,6 +108,7 @@ def _optimizer(config: TrainConfig) -> Iterator[str]:
     if optimizer.clip_norm is not None and not optimizer.clip_norm > 0:
         yield f"optimizer.clip_norm={optimizer.clip_norm}: give a positive number or None"
     yield from _pattern("optimizer.decay_pattern", optimizer.decay_pattern)
+    yield from _pattern("optimizer.keep_norms", optimizer.keep_norms or "")
     if not 0 < optimizer.layer_decay <= 1:
         yield f"optimizer.layer_decay={optimizer.layer_decay}: give a number above 0, at most 1"
     yield from _above("optimizer.accumulate_steps", optimizer.accumulate_steps, 1)
