@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from zoo.models import Network
-from zoo.models.parameters import merge, split, statistics_of
+from zoo.models.parameters import fixed_of, merge, split, statistics_of
 
 
 def count_params(model: Network) -> int:
-    """Number of trained parameters of `model`, abstract or not; batch statistics do not count."""
-    measured = statistics_of(model)
+    """Number of trained parameters of `model`, abstract or not; statistics and fixed ones apart."""
+    others = statistics_of(model) | fixed_of(model)
     params = split(model)[1]
-    return sum(math.prod(leaf.shape) for name, leaf in params.items() if name not in measured)
+    return sum(math.prod(leaf.shape) for name, leaf in params.items() if name not in others)
 
 
 def count_macs(model: Network, input_size: tuple[int, int, int]) -> int:

@@ -10,8 +10,8 @@ from tests.cases import SMALL
 from zoo import NotShapableError, kernel_graph
 from zoo.complexity import count_params
 from zoo.models import create_model, merge, split, statistics_of, train_statistics
+from zoo.models.blocks import BLOCKS_PER_STAGE
 from zoo.models.layers import pooled_statistics
-from zoo.models.resnet import BLOCKS_PER_STAGE
 
 SMALL_BN = SMALL | {"input_norm": "none"}
 

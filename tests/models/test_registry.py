@@ -1,5 +1,6 @@
 """Every id builds what it names, and ids nobody knows get a helpful answer."""
 
+import contextlib
 import dataclasses
 
 import jax
@@ -17,8 +18,9 @@ from zoo.models import (
     list_models,
     register_family,
     split,
+    variant_of,
 )
-from zoo.shaping import DKS, ShapedActivation
+from zoo.shaping import ACTIVATIONS, DKS, TAT, ShapedActivation
 
 NONLINEAR_DEPTH = {18: 17, 34: 33, 50: 49, 101: 100, 152: 151, 200: 199}
 
@@ -28,6 +30,27 @@ def test_ids_cover_depths_and_methods():
     vanilla = {f"vanilla_resnet{d}_{m}" for d in (18, 34, 50, 101, 152, 200) for m in methods}
     rescaled = {f"rescaled_resnet{d}_{m}" for d in (50, 101, 152, 200) for m in methods}
     assert vanilla | rescaled <= set(ALL_MODELS)
+
+
+def test_there_is_an_id_for_every_activation_that_a_method_takes():
+    taken = {}
+    for method in (DKS, TAT):
+        for name in ACTIVATIONS.keys() - {"silu"}:  # another name of swish
+            with contextlib.suppress(ValueError):
+                short = "lrelu" if name == "leaky_relu" else name
+                taken[f"{method.__name__.lower()}_{short}"] = method(name)
+    assert len(taken) == 17 + 15
+    for suffix, method in taken.items():
+        for depth in (18, 200):
+            assert variant_of(f"vanilla_resnet{depth}_{suffix}").shaping == (method,)
+            method.solve(NONLINEAR_DEPTH[depth])  # raises if there are no constants
+
+
+@pytest.mark.slow
+def test_every_shaped_id_is_solved_in_its_own_network():
+    for id in ALL_MODELS:
+        if variant_of(id).shaping:
+            assert create_model(id, abstract=True, width=0.0625, stem="cifar").activations
 
 
 def test_patterns_filter_and_sort_by_depth():

@@ -16,7 +16,8 @@ from tests.conftest import json_from_8_devices
 from tests.training.tiny import SOLVED
 from zoo.models import create_model, merge, split
 from zoo.models.layers import INITIALIZERS, Conv, Dense
-from zoo.models.resnet import ResNetConfig, Stage
+from zoo.models.resnet import Block, ResNetConfig
+from zoo.models.trunk import Stage
 from zoo.training import ConfigError, KfacConfig, OptimizerConfig, make_optimizer
 from zoo.training.curvature import (
     check_layers,
@@ -297,7 +298,9 @@ class Scanned(nnx.Module):
     def __init__(self, **options):
         config = ResNetConfig(50, width=0.0625, **options)
         rngs = nnx.Rngs(0)
-        self.stages = nnx.List([Stage(config, SOLVED.activations[0], 0, rngs=rngs)])
+        places = [place for place in config.places if place.stage == 0]
+        blocks = [Block(config, *SOLVED.activations, place, rngs=rngs) for place in places]
+        self.stages = nnx.List([Stage(blocks, config)])
         self.head = Dense(16, 3, rngs=rngs, **OPTIONS)
 
     def __call__(self, x):

@@ -21,12 +21,22 @@ from zoo.models.layout import (
     NotAChainError,
     Part,
     Sum,
+    all_layers,
     distance_to_head,
     layers_of,
     parameters_of,
     part_index,
+    rate_of,
 )
-from zoo.models.parameters import Params, merge, split, statistics_of, train_statistics
+from zoo.models.parameters import (
+    Fixed,
+    Params,
+    fixed_of,
+    merge,
+    split,
+    statistics_of,
+    train_statistics,
+)
 from zoo.models.registry import (
     UnknownModelError,
     changed_options,
@@ -44,6 +54,7 @@ from zoo.models.solved import Solved
 __all__ = [
     "Activations",
     "FeatureInfo",
+    "Fixed",
     "Layer",
     "Layout",
     "Network",
@@ -56,10 +67,12 @@ __all__ = [
     "Sum",
     "UnknownModelError",
     "Variant",
+    "all_layers",
     "changed_options",
     "create_model",
     "distance_to_head",
     "family_of",
+    "fixed_of",
     "graph_of",
     "layers_of",
     "list_models",
@@ -67,6 +80,7 @@ __all__ = [
     "parameters_of",
     "part_index",
     "per_location_normalization",
+    "rate_of",
     "rebuilt",
     "register_family",
     "scaled_uniform_orthogonal",

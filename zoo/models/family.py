@@ -22,6 +22,7 @@ from flax import nnx
 
 from zoo.models.layers import Dense, Initializer, at_least_float32, per_location_normalization
 from zoo.models.layout import Layer, Layout, Part
+from zoo.models.parameters import Params
 from zoo.shaping import DKS, EOC, TAT, ShapedActivation
 
 Shaping = DKS | TAT | EOC
@@ -205,6 +206,29 @@ class Network(nnx.Module):
             return pooled
         logits = self.head(pooled)
         return logits.astype(at_least_float32(logits.dtype))
+
+    def penalty(self) -> jax.Array | float:
+        """What is added to the loss while training: of the weights alone, float32; by default 0."""
+        return 0.0
+
+    def after_step(
+        self, step: jax.Array, before: Params, after: Params, gradients: Params
+    ) -> Params:
+        """Parameters that the family sets itself after an update; by default none.
+
+        They may be trained ones, and `Fixed` ones, which no optimiser changes.
+
+        Args:
+          step: number of updates made before this one.
+          before: all parameters before it, by name.
+          after: all parameters as the optimiser left them.
+          gradients: of the trained parameters, before clipping.
+
+        Returns:
+          Those that are others than in `after`, by name.
+        """
+        del step, before, after, gradients
+        return {}
 
     def normalize_input(self, images: jax.Array) -> jax.Array:
         """Checks the channels and applies per-location normalisation where the config says so.

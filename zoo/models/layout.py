@@ -29,6 +29,7 @@ class Layer:
       kernel_size: of max_pool; that of a convolution is the shape of its kernel.
       stride: of conv and max_pool; the padding is (kernel_size - 1) // 2 on every side.
       index: of an activation among the network's.
+      rate: factor on the learning rate of its parameters.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Layer:
     kernel_size: int = 0
     stride: int = 1
     index: int = 0
+    rate: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +102,19 @@ def distance_to_head(layout: Layout, parameter: str) -> int:
     return above + (layout[index].role == "stem")
 
 
+def rate_of(layout: Layout, parameter: str) -> float:
+    """Factor on the learning rate of a parameter, as the layer asks that it belongs to."""
+    for layer in all_layers(layout):
+        if layer.rate != 1 and (parameter + ".").startswith(layer.name + "."):
+            return layer.rate
+    return 1.0
+
+
+def all_layers(layout: Layout) -> Iterator[Layer]:
+    """The layers of all parts, those of every branch of a sum too."""
+    return (layer for part in layout for layer in _flat(part.layers))
+
+
 def layers_of(layout: Layout) -> Iterator[Layer]:
     """The layers of a network without shortcuts, from normalised images to logits.
 
@@ -113,4 +128,14 @@ def layers_of(layout: Layout) -> Iterator[Layer]:
                     f"{part.name} adds signal paths, so the network is no plain chain of layers; "
                     "allowed: networks without shortcuts, such as vanilla_resnet50_tat_lrelu"
                 )
+            yield layer
+
+
+def _flat(layers: Iterable[Layer | Sum]) -> Iterator[Layer]:
+    """Layers, those of every branch too."""
+    for layer in layers:
+        if isinstance(layer, Sum):
+            for branch in layer.branches:
+                yield from _flat(branch)
+        else:
             yield layer

@@ -18,6 +18,13 @@ Params = dict[str, jax.Array]
 _Path = tuple[Any, ...]
 
 
+class Fixed(nnx.Variable):
+    """State of a network that is stored and published with its weights; no optimiser sees it."""
+
+
+_KINDS = (nnx.Param, nnx.BatchStat, Fixed)
+
+
 def split(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     """Splits a model into its structure and its parameters.
 
@@ -25,8 +32,8 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     sorting by name is sorting by depth.
 
     Args:
-      model: a module all of whose state is `nnx.Param` or `nnx.BatchStat`; concrete or abstract
-        (`nnx.eval_shape`).
+      model: a module all of whose state is `nnx.Param`, `nnx.BatchStat` or `Fixed`; concrete or
+        abstract (`nnx.eval_shape`).
 
     Returns:
       The static structure, and the parameters by name in the order of the names.
@@ -34,7 +41,7 @@ def split(model: nnx.Module) -> tuple[nnx.GraphDef, Params]:
     Raises:
       ValueError: if the model holds other state.
     """
-    graphdef, state, rest = nnx.split(model, nnx.Any(nnx.Param, nnx.BatchStat), ...)
+    graphdef, state, rest = nnx.split(model, nnx.Any(*_KINDS), ...)
     others = [".".join(map(str, path)) for path, _ in nnx.to_flat_state(rest)]
     if others:
         raise ValueError(
@@ -74,9 +81,12 @@ def replace_layer(model: nnx.Module, name: str, layer: nnx.Module) -> None:
 
 def statistics_of(model: nnx.Module) -> frozenset[str]:
     """Names of the parameters that are running averages of batch statistics (`nnx.BatchStat`)."""
-    kinds = {path: type(variable) for path, variable in nnx.to_flat_state(nnx.state(model))}
-    names = _names(kinds)
-    return frozenset(names[path] for path, kind in kinds.items() if issubclass(kind, nnx.BatchStat))
+    return _names_of(model, nnx.BatchStat)
+
+
+def fixed_of(model: nnx.Module) -> frozenset[str]:
+    """Names of the parameters that are `Fixed`."""
+    return _names_of(model, Fixed)
 
 
 def train_statistics(model: nnx.Module, statistics: Iterable[str]) -> None:
@@ -93,6 +103,12 @@ def in_training(module: nnx.Module) -> bool:
     """Whether some layer of `module` measures its batch."""
     modes = (getattr(part, "use_running_average", True) for _, part in nnx.iter_modules(module))
     return not all(modes)
+
+
+def _names_of(model: nnx.Module, wanted: type[nnx.Variable]) -> frozenset[str]:
+    kinds = {path: type(variable) for path, variable in nnx.to_flat_state(nnx.state(model))}
+    names = _names(kinds)
+    return frozenset(names[path] for path, kind in kinds.items() if issubclass(kind, wanted))
 
 
 def _names(paths: Iterable[_Path]) -> dict[_Path, str]:

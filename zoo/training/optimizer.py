@@ -14,7 +14,7 @@ import optax
 from optax import contrib
 
 from zoo.cpu.sums import norm
-from zoo.models import Layout, Params, distance_to_head
+from zoo.models import Layout, Params, all_layers, distance_to_head, rate_of
 from zoo.training.kfac import scale_by_kfac
 from zoo.training.norms import keep_filter_norms
 from zoo.training.optimizer_config import OptimizerConfig
@@ -39,12 +39,12 @@ def make_optimizer(
 
     Args:
       config: which optimiser, and its numbers.
-      layout: of the network, for `layer_decay`.
+      layout: of the network, for `layer_decay` and the rates that its layers ask for.
     """
     parts = [OPTIMIZERS[config.name].make(config)]
     if config.clip_norm is not None:
         parts.insert(0, clip_by_norm(config.clip_norm))
-    if config.layer_decay != 1:
+    if config.layer_decay != 1 or any(layer.rate != 1 for layer in all_layers(layout)):
         parts.append(_scale_by_layer(layout, config.layer_decay))
     if config.keep_norms is not None:
         parts.append(keep_filter_norms(config.keep_norms))
@@ -66,9 +66,9 @@ def clip_by_norm(largest: float) -> optax.GradientTransformation:
 
 
 def layer_multipliers(layout: Layout, names: Iterable[str], decay: float) -> dict[str, float]:
-    """Factor on the learning rate of each parameter: `decay` to the power of its distance.
+    """Factor on the learning rate of each parameter, from its distance and its layer's own rate.
 
-      multiplier = decay^d,   d = number of blocks from the layer up to the head, itself counted
+      multiplier = rate decay^d,   d = number of blocks from the layer up to the head, itself too
 
     So d is 0 for the head (and a last normalisation), 1 for the last block, and one more for the
     stem than for the first block.
@@ -80,7 +80,7 @@ def layer_multipliers(layout: Layout, names: Iterable[str], decay: float) -> dic
 
     Source: Clark et al. 2020, ELECTRA, arXiv 2003.10555; Bao et al. 2021, BEiT, arXiv 2106.08254.
     """
-    return {name: decay ** distance_to_head(layout, name) for name in names}
+    return {name: rate_of(layout, name) * decay ** distance_to_head(layout, name) for name in names}
 
 
 def _scale_by_layer(layout: Layout, decay: float) -> optax.GradientTransformation:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from zoo.data import Source
 from zoo.data.resident import in_memory
 from zoo.kernels import choose_kernels
-from zoo.models import Network, Solved, split, statistics_of, variant_of
+from zoo.models import Network, Solved, fixed_of, split, statistics_of, variant_of
 from zoo.training.config import TrainConfig
 from zoo.training.curvature import check_layers
 from zoo.training.decode import ConfigError
@@ -96,7 +96,7 @@ def build_step(
     selects = trainable or (lambda name: re.search(config.trainable, name) is not None)
     selected = frozenset(name for name in params if selects(name))
     statistics = selected & statistics_of(model)
-    trained = selected - statistics
+    trained = selected - statistics - fixed_of(model)
     if not trained:
         raise ConfigError(
             f"trainable={config.trainable!r} selects no parameter of {config.model.arch}; the "

@@ -117,6 +117,8 @@ class TrainStep:
 
           p <- p - rate(step) direction(gradient of mean_i CE(target_i, softmax(logits_i)))
 
+        with the network's own penalty added to the mean, and what its `after_step` sets.
+
         Args:
           state: before the step.
           batch: "image" [batch, height, width, channel] uint8 and "label" [batch] int32.
@@ -139,11 +141,13 @@ class TrainStep:
         trained = {name: p + updates[name].astype(p.dtype) for name, p in before.items()}
         norms = _norms(gradient=gradients, update=updates, parameter=trained)
         metrics: Metrics = {**measured, **norms, "learning_rate": rate}
+        changed = {**trained, **statistics}
+        changed |= self._set_by_family(state, {**state.params, **changed}, gradients)
         new = TrainState(
             step=state.step + 1,
-            params={**state.params, **trained, **statistics},
+            params={**state.params, **changed},
             opt_state=opt_state,
-            ema=self._average(state, {**trained, **statistics}),
+            ema=self._average(state, changed),
             finite=jnp.ones((), jnp.bool_),
         )
         values = (measured["loss"], *norms.values())
@@ -217,7 +221,14 @@ class TrainStep:
         losses = self.loss(logits.astype(jnp.float32), targets)
         top1 = jnp.mean(jnp.argmax(logits, axis=-1) == labels, dtype=jnp.float32)
         statistics = {n: value for n, value in split(model)[1].items() if n in self.statistics}
-        return losses.mean(), (top1, statistics)
+        penalty = model.penalty() if isinstance(model, Network) else 0.0
+        return losses.mean() + penalty, (top1, statistics)
+
+    def _set_by_family(self, state: TrainState, after: Params, gradients: Params) -> Params:
+        model = merge(self.graphdef, after)
+        if not isinstance(model, Network):
+            return {}
+        return model.after_step(state.step, state.params, after, gradients)
 
     def _logits(self, model: Network, images: jax.Array, key: jax.Array) -> jax.Array:
         drops = self.config.model.options.get("dropout_rate")
