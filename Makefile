@@ -26,8 +26,8 @@ test: lint
 	NNX_GRAPH_MODE=false NNX_GRAPH_UPDATES=false $(BIN)/python -m pytest -n 2 --dist loadfile \
 	  tests/models/test_resnet.py tests/shaping/test_trace.py tests/training/test_step.py tests/test_pretrained.py
 
-# Every reader of files, names and answers on made-up content, for an hour: guided by coverage where atheris is installed
-# (pip install 'atheris>=3', Linux), else by Hypothesis alone.
+# Every reader of files, names and answers on made-up content, and histories of a run directory, for an hour: readers guided
+# by coverage where atheris is installed (pip install 'atheris>=3', Linux), else by Hypothesis alone.
 MINUTES ?= 60
 fuzz: venv
 	$(BIN)/python -m tests.fuzzing --minutes $(MINUTES)

@@ -137,6 +137,7 @@ def test_eval_is_evaluate(capsys, checkpoints, folder_of_images):
     assert value["n"] == 21
 
 
+@pytest.mark.fault("E13")
 def test_eval_at_another_size_says_so(capsys, checkpoints, folder_of_images):
     where = ["--data", f"folder:{folder_of_images}", "--split", "val", "--image-size", "16"]
     value = _json_of(capsys, "eval", ID, *where)
@@ -193,6 +194,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.fault("D14")
 @pytest.mark.parametrize("case", MISTAKES)
 def test_a_mistake_is_one_line_and_exit_code_2(capsys, checkpoints, monkeypatch, tmp_path, case):
     arguments, match = MISTAKES[case]
@@ -206,6 +208,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, checkpoints, monkeypatch,
     assert any(part in lines[0] for part in match.split("|"))
 
 
+def test_names_give_no_commands_to_the_terminal(capsys, tmp_path):
+    assert main(["predict", ID, str(tmp_path / "\x1b[2J\x9bé.png")]) != 0
+    error = capsys.readouterr().err
+    assert r"\x1b[2J\x9bé.png" in error and error.removesuffix("\n").isprintable()
+
+
 def test_the_traceback_is_shown_on_demand(capsys, monkeypatch):
     assert main(["info", "nothing", "-v"]) == 2
     assert "Traceback" in capsys.readouterr().err
@@ -214,6 +222,7 @@ def test_the_traceback_is_shown_on_demand(capsys, monkeypatch):
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.fault("C14", "D7")
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -264,6 +273,7 @@ def test_help_shows_examples(capsys, command, example):
     assert example in capsys.readouterr().out
 
 
+@pytest.mark.fault("E15")
 @pytest.mark.parametrize(
     "command",
     [["-m", "zoo", "list"], ["-m", "zoo", "eval", "--help"], ["tools/pack_runs.py", "--help"]],

@@ -10,6 +10,7 @@ from tests.weights import ID
 from tests.weights import _template as _template
 from tests.weights import checkpoints as checkpoints
 from zoo.pretrained import ManifestError, load_pretrained, read_manifest
+from zoo.pretrained.index import parse_index
 from zoo.pretrained.schema import file_name_problem
 from zoo.pretrained.strict_json import MAX_BYTES
 
@@ -97,6 +98,7 @@ BAD_MANIFESTS = {
 }
 
 
+@pytest.mark.fault("A6", "A22")
 @pytest.mark.parametrize("case", BAD_MANIFESTS)
 def test_a_bad_manifest_is_refused_in_one_sentence(checkpoints, case):
     change, match = BAD_MANIFESTS[case]
@@ -109,6 +111,7 @@ def test_a_bad_manifest_is_refused_in_one_sentence(checkpoints, case):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.fault("A22")
 @pytest.mark.parametrize(
     ("text", "match"),
     [
@@ -153,6 +156,7 @@ def test_unknown_fields_are_left_out(checkpoints):
     assert "release" not in dataclasses.asdict(manifest)
 
 
+@pytest.mark.fault("A17")
 @pytest.mark.parametrize(
     "name",
     ["", ".", "..", "../x", "/etc/passwd", "a/../b", "a//b", "C:\\x", "C:x", "\\\\host\\x", "a\\b",
@@ -166,3 +170,11 @@ def test_unsafe_file_names_are_refused(name):
 @pytest.mark.parametrize("name", ["card.md", "weights/_METADATA", "weights/ocdbt.process_0/d/0a1b"])
 def test_names_that_are_written_are_safe(name):
     assert not file_name_problem(name)
+
+
+@pytest.mark.fault("A6")
+@pytest.mark.parametrize("digest", [None, {}, {"bytes": 1}, {"bytes": 1, "sha256": "ab"}])
+def test_an_index_entry_without_a_whole_digest_is_refused(tmp_path, digest):
+    values = {"format_version": 1, "weights": {ID: {"manifest": digest}}}
+    with pytest.raises(ManifestError, match=rf"index.json: entry '{ID}': manifest"):
+        parse_index(json.dumps(values).encode(), "index.json", tmp_path)

@@ -151,6 +151,7 @@ def test_a_file_that_was_not_published_is_refused(checkpoints, name):
         load_pretrained(ID)
 
 
+@pytest.mark.fault("B17")
 def test_swapped_weights_of_equal_shape_are_refused(checkpoints, tmp_path):
     other = tmp_path / "elsewhere" / ID
     write_pretrained(other, tiny_model(seed=9), metrics={}, recipe={}, data_terms="x")
@@ -160,6 +161,7 @@ def test_swapped_weights_of_equal_shape_are_refused(checkpoints, tmp_path):
         load_pretrained(ID)
 
 
+@pytest.mark.fault("A6")
 @pytest.mark.parametrize("damage", ["flip", "half", "empty", "link"])
 def test_a_damaged_index_is_refused(checkpoints, damage):
     DAMAGES[damage](checkpoints / "index.json")
@@ -195,6 +197,7 @@ def test_a_published_folder_is_never_overwritten(checkpoints):
         publish_tiny(checkpoints)
 
 
+@pytest.mark.fault("E15")
 def test_a_failed_write_leaves_nothing(tmp_path):
     def fail(manifest):
         raise RuntimeError("no card")

@@ -1,12 +1,16 @@
-"""States to save, how to compare them bit by bit, and ways to damage files."""
+"""States to save, how to compare them bit by bit, and ways to damage files and to die."""
 
+import contextlib
 import dataclasses
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +18,7 @@ import numpy as np
 import optax
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+_CHANGES = ("rename", "replace", "unlink", "rmdir", "mkdir", "fsync")
 
 
 @partial(
@@ -136,3 +141,22 @@ def run_child(code: str, *arguments: object, **environment: str) -> str:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     return out
+
+
+@contextlib.contextmanager
+def dead_after(calls: int) -> Iterator[None]:
+    """After so many changes no further one reaches the disk, as when the process is killed."""
+    left = itertools.count(calls, -1)
+
+    def wrap(call: Any) -> Any:
+        def counted(*args: Any, **options: Any) -> Any:
+            if next(left) <= 0:
+                raise OSError(5, "the process is dead")
+            return call(*args, **options)
+
+        return counted
+
+    with contextlib.ExitStack() as stack:
+        for name in _CHANGES:
+            stack.enter_context(mock.patch.object(os, name, wrap(getattr(os, name))))
+        yield

@@ -1,5 +1,6 @@
 """A trainer killed at any moment loses at most the save under way, and continues exactly."""
 
+import itertools
 import random
 import subprocess
 import sys
@@ -7,8 +8,9 @@ import time
 
 import pytest
 
+from tests.checkpoint.model import Model
 from tests.checkpoint.states import REPOSITORY, abstract, child, same_bits, state_at
-from zoo.checkpoint import RunCheckpoints, list_steps, read_checkpoint
+from zoo.checkpoint import RunCheckpoints, list_steps, read_checkpoint, read_record
 
 LAST = 5
 STATE = abstract(state_at(0))
@@ -70,6 +72,7 @@ def calls_of_a_whole_run(tmp_path_factory):
     return int(out.split()[-1])
 
 
+@pytest.mark.fault("C1", "C8")
 @pytest.mark.parametrize("fraction", [0.45, 0.7, 0.9])
 def test_killed_at_a_file_operation_it_keeps_every_saved_step(
     tmp_path, calls_of_a_whole_run, fraction
@@ -77,6 +80,7 @@ def test_killed_at_a_file_operation_it_keeps_every_saved_step(
     assert kill_at_call(tmp_path / "run", int(fraction * calls_of_a_whole_run))
 
 
+@pytest.mark.fault("C1", "C8")
 @pytest.mark.slow
 def test_killed_at_each_file_operation_it_keeps_every_saved_step(tmp_path, calls_of_a_whole_run):
     survived = [
@@ -100,10 +104,12 @@ def kill_at_random_moments(run, trials, rng):
         require_survivors(run, saved)
 
 
+@pytest.mark.fault("C1")
 def test_killed_at_random_moments_it_keeps_every_saved_step(tmp_path):
     kill_at_random_moments(tmp_path / "run", 2, random.Random(0))
 
 
+@pytest.mark.fault("C1")
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_keeps_every_saved_step(tmp_path):
     kill_at_random_moments(tmp_path / "run", 20, random.Random(1))
@@ -130,6 +136,7 @@ else:
 """
 
 
+@pytest.mark.fault("C3")
 @pytest.mark.parametrize(
     ("how", "code", "saved"),
     [
@@ -146,3 +153,40 @@ def test_every_way_out_of_the_with_statement_finishes_the_save(tmp_path, how, co
     assert ("step 2 may be lost" in err) == (how == "unclosed")
     assert [s for s in list_steps(tmp_path) if s <= 2] == saved
     assert same_bits(read_checkpoint(tmp_path, STATE).state, state_at(saved[-1]))
+
+
+def replay(model, lines, run):
+    """The history that a killed writer left in its journal; its last save may be half done."""
+    for line, following in itertools.zip_longest(lines, lines[1:]):
+        word, *values = line.split()
+        if word == "open":
+            model.position = None
+        elif word == "back":
+            model.position = int(values[0])
+        elif word == "save":
+            save = int(values[0]), int(values[1]), float(values[2])
+            if following == "saved":
+                model.save(*save)
+            else:
+                there = set(list_steps(run))
+                model.kill_while_saving(*save, there, lambda s: read_record(run, s).record["seed"])
+    assert list_steps(run) == sorted(model.kept)
+
+
+@pytest.mark.fault("C1", "C11")
+@pytest.mark.slow
+def test_killed_at_sixty_moments_a_run_that_goes_back_and_forth_is_what_the_model_says(tmp_path):
+    run, journal, model, chance = tmp_path / "run", tmp_path / "journal", Model(), random.Random(2)
+    for kill in range(60):
+        journal.write_text("")
+        command = [sys.executable, "-m", "tests.checkpoint.wanderer", run, journal, str(kill + 1)]
+        process = subprocess.Popen(command, cwd=REPOSITORY)
+        while "saved" not in journal.read_text():
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0.0, 0.7))
+        process.kill()
+        process.wait()
+        replay(model, journal.read_text().splitlines(), run)
+        for step, (seed, _) in model.kept.items():
+            assert same_bits(read_checkpoint(run, STATE, step).state, state_at(seed))

@@ -43,6 +43,7 @@ def copied(pristine, tmp_path):
     return shutil.copytree(pristine, tmp_path / "run", symlinks=True)
 
 
+@pytest.mark.fault("A18", "B1", "B2", "B4")
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_every_damage_of_every_file_is_detected_and_skipped(pristine, tmp_path, kind, caplog):
     names = [p.relative_to(pristine) for p in files_below(pristine / "checkpoints" / "2")]
@@ -61,6 +62,7 @@ def test_every_damage_of_every_file_is_detected_and_skipped(pristine, tmp_path, 
                 read_checkpoint(run, STATE, 2)
 
 
+@pytest.mark.fault("B1")
 @pytest.mark.slow
 def test_every_flipped_bit_of_the_smallest_files_is_detected(copied):
     for path in files_below(copied / "checkpoints" / "2"):
@@ -74,12 +76,14 @@ def test_every_flipped_bit_of_the_smallest_files_is_detected(copied):
         path.write_bytes(content)
 
 
+@pytest.mark.fault("B2")
 def test_an_extra_file_is_damage(copied):
     (copied / "checkpoints" / "2" / "state" / "d" / "extra").write_bytes(b"")
     with pytest.raises(DamagedCheckpointError, match="state/d/extra is extra"):
         read_checkpoint(copied, STATE, 2)
 
 
+@pytest.mark.fault("B4")
 def test_the_trainer_resumes_from_the_newest_whole_step_and_names_the_damaged_one(copied, caplog):
     (copied / "checkpoints" / "2" / "state" / "manifest.ocdbt").write_bytes(b"")
     with RunCheckpoints(copied) as checkpoints:
@@ -93,6 +97,7 @@ def test_the_trainer_resumes_from_the_newest_whole_step_and_names_the_damaged_on
     assert (copied / "checkpoints" / "archived-2").is_dir()
 
 
+@pytest.mark.fault("B5")
 def test_all_damaged_is_an_error_and_not_a_fresh_start(copied):
     for step in (1, 2):
         (copied / "checkpoints" / str(step) / "state" / "_METADATA").unlink()
@@ -104,6 +109,7 @@ def test_all_damaged_is_an_error_and_not_a_fresh_start(copied):
         read_checkpoint(copied, STATE)
 
 
+@pytest.mark.fault("B16")
 def test_a_record_of_a_newer_format_is_refused_by_version(copied):
     from zoo.checkpoint import layout
 
@@ -129,6 +135,7 @@ def test_a_step_copied_under_another_number_is_refused(copied):
     assert list_steps(copied) == [1, 2]
 
 
+@pytest.mark.fault("B19", "C7")
 def test_a_frozen_run_directory_reads_and_stays_as_it_is(copied):
     before = snapshot(copied)
     list_steps(copied)
@@ -139,6 +146,7 @@ def test_a_frozen_run_directory_reads_and_stays_as_it_is(copied):
     assert snapshot(copied) == before
 
 
+@pytest.mark.fault("B20")
 def test_a_path_may_name_the_run_its_steps_or_one_step(copied, monkeypatch):
     monkeypatch.chdir(copied.parent)
     monkeypatch.setenv("HOME", str(copied.parent))
@@ -158,6 +166,7 @@ def test_a_path_may_name_the_run_its_steps_or_one_step(copied, monkeypatch):
         assert list_steps(path) == [1, 2], path
 
 
+@pytest.mark.fault("B12", "B20")
 def test_a_wrong_path_says_what_was_probably_meant(copied):
     (copied.parent / "w.safetensors").write_bytes(b"\0" * 9)
     (copied.parent / "w.pt").write_bytes(b"PK\3\4")

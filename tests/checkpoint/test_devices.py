@@ -45,6 +45,7 @@ assert same_bits(load_weights(run + "/weights", target), host.params)
 """
 
 
+@pytest.mark.fault("B9")
 def test_saved_on_eight_devices_and_restored_on_one_to_eight(tmp_path):
     run_child(ON_EIGHT, tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=8")
     host = state_at(1)
@@ -76,6 +77,7 @@ assert all(w.sharding == replicated for w in weights.values())
 """
 
 
+@pytest.mark.fault("B9")
 @pytest.mark.slow
 def test_saved_on_one_device_and_restored_on_eight(tmp_path):
     run_child(ON_ONE, tmp_path)

@@ -30,6 +30,7 @@ def state(step, megabytes=2):
     return {"w": jax.random.normal(jax.random.key(step), (megabytes << 18,))}
 
 
+@pytest.mark.fault("C4")
 def test_a_full_disk_loses_only_the_save_that_did_not_fit(small_disk):
     run = small_disk / "run"
     with RunCheckpoints(run, keep_last=20, keep_best=0) as checkpoints:

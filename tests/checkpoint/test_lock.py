@@ -39,6 +39,7 @@ time.sleep(60)
 )
 
 
+@pytest.mark.fault("C6")
 def test_a_second_trainer_is_refused_at_once_until_the_first_is_killed(tmp_path):
     holder = child(HOLD_AND_SLEEP, tmp_path)
     try:
@@ -89,6 +90,7 @@ def no_locks(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported)
 
 
+@pytest.mark.fault("C6")
 def test_without_file_locks_a_marker_file_does_the_same(tmp_path, no_locks, caplog):
     first = take_run(tmp_path)
     assert "has no locks (Function not implemented)" in caplog.text

@@ -34,6 +34,7 @@ print(count)
 """
 
 
+@pytest.mark.fault("B18", "B19", "C7")
 def test_a_reader_beside_a_trainer_that_deletes_reads_only_exact_steps(tmp_path):
     with RunCheckpoints(tmp_path, keep_last=1, keep_best=0) as checkpoints:
         checkpoints.save(1, state_at(1))
@@ -52,6 +53,7 @@ def test_a_reader_beside_a_trainer_that_deletes_reads_only_exact_steps(tmp_path)
     assert same_bits(read_checkpoint(tmp_path, STATE).state, state_at(step))
 
 
+@pytest.mark.fault("B18")
 def test_a_step_deleted_while_being_read_is_read_to_its_end(tmp_path, monkeypatch):
     deleted = tmp_path / "checkpoints" / "2"
 
@@ -70,6 +72,7 @@ def test_a_step_deleted_while_being_read_is_read_to_its_end(tmp_path, monkeypatc
     assert not deleted.exists()
 
 
+@pytest.mark.fault("B18")
 def test_a_step_deleted_before_it_is_opened_is_replaced_by_the_next(tmp_path, monkeypatch, caplog):
     with RunCheckpoints(tmp_path) as checkpoints:
         for step in (1, 2):
@@ -97,6 +100,7 @@ def test_a_part_of_a_state_is_read_alone_when_asked(tmp_path):
         read_checkpoint(tmp_path, abstract({**params, "more": params["params"]}), partial=True)
 
 
+@pytest.mark.fault("B5")
 def test_an_empty_run_says_so(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(NoCheckpointError, match="no complete step"):

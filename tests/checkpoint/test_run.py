@@ -55,6 +55,7 @@ def test_numpy_leaves_are_restored_as_jax_arrays(tmp_path):
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
 
 
+@pytest.mark.fault("B15")
 @pytest.mark.parametrize("name", ["threefry2x32", "rbg"])
 def test_prng_keys_keep_their_implementation(tmp_path, name):
     state = {"key": jax.random.key(3, impl=name)}
@@ -94,6 +95,7 @@ RETENTION = [
 ]
 
 
+@pytest.mark.fault("C9", "C10")
 @pytest.mark.parametrize(("values", "last", "best", "mode", "kept"), RETENTION)
 def test_the_latest_and_the_best_stay_and_nan_is_never_best(
     tmp_path, values, last, best, mode, kept
@@ -125,6 +127,7 @@ def test_the_best_step_can_be_read_by_that_name(tmp_path):
     assert read_record(tmp_path, "best").metrics == {"top1": 0.9}
 
 
+@pytest.mark.fault("C11")
 def test_going_back_archives_the_later_steps(tmp_path, caplog):
     with RunCheckpoints(tmp_path, keep_last=20) as checkpoints:
         for step in range(1, 9):
@@ -143,6 +146,7 @@ def test_going_back_archives_the_later_steps(tmp_path, caplog):
     assert float(old.state["w"][0, 0]) == 6.0
 
 
+@pytest.mark.fault("C11")
 def test_a_run_started_over_archives_steps_it_would_overwrite(tmp_path):
     for value in (1, 2):
         with RunCheckpoints(tmp_path) as checkpoints:
@@ -151,6 +155,7 @@ def test_a_run_started_over_archives_steps_it_would_overwrite(tmp_path):
     assert (tmp_path / "checkpoints" / "archived-10").is_dir()
 
 
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize("step", [5, 4, -1])
 def test_steps_must_increase(tmp_path, step):
     with RunCheckpoints(tmp_path) as checkpoints:
@@ -159,6 +164,7 @@ def test_steps_must_increase(tmp_path, step):
             checkpoints.save(step, SMALL)
 
 
+@pytest.mark.fault("C14")
 def test_non_finite_parameters_are_kept_aside_and_never_the_latest(tmp_path):
     bad = {"w": SMALL["w"].at[1, 1].set(jnp.nan), "fine": jnp.ones(2)}
     with RunCheckpoints(tmp_path) as checkpoints:
@@ -185,6 +191,7 @@ UNSUPPORTED = {
 }
 
 
+@pytest.mark.fault("B14", "C15")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("case", UNSUPPORTED)
 def test_what_cannot_be_stored_is_refused_by_path(tmp_path, case):
@@ -209,6 +216,7 @@ def test_what_cannot_be_stored_is_refused_by_path(tmp_path, case):
         assert checkpoints.steps == []
 
 
+@pytest.mark.fault("B14")
 def test_nested_and_dotted_names_do_not_collide(tmp_path):
     state = {"a": {"b": jnp.ones(2)}, "a.b": jnp.zeros(2)}
     with RunCheckpoints(tmp_path) as checkpoints:
@@ -216,6 +224,7 @@ def test_nested_and_dotted_names_do_not_collide(tmp_path):
         assert same_bits(checkpoints.restore(abstract(state)).state, state)
 
 
+@pytest.mark.fault("B6", "B7", "D16")
 def test_every_difference_is_listed_before_anything_is_read(tmp_path, monkeypatch):
     stored = {"same": jnp.ones(2), "gone": jnp.ones(3), "w": jnp.ones((4, 10)), "d": jnp.ones(2)}
     wanted = {
@@ -237,6 +246,7 @@ def test_every_difference_is_listed_before_anything_is_read(tmp_path, monkeypatc
     ]
 
 
+@pytest.mark.fault("B8")
 def test_floats_change_type_only_when_asked_and_only_if_they_fit(tmp_path):
     state = {"w": jnp.array([1.0, 1e6, -2.5]), "n": jnp.int32(3)}
     with RunCheckpoints(tmp_path) as checkpoints:
@@ -249,6 +259,7 @@ def test_floats_change_type_only_when_asked_and_only_if_they_fit(tmp_path):
         read_checkpoint(tmp_path, abstract(state, dtype=jnp.float16), cast=True)
 
 
+@pytest.mark.fault("C5")
 def test_a_failed_save_is_raised_by_the_next_call_and_leaves_nothing(tmp_path, monkeypatch):
     full = "RESOURCE_EXHAUSTED: Error writing \"w/0\" No space left [os_error_code='28']"
 
@@ -279,6 +290,7 @@ def test_a_failed_save_is_raised_by_the_next_call_and_leaves_nothing(tmp_path, m
     assert list_steps(tmp_path) == [1, 2]
 
 
+@pytest.mark.fault("C4")
 def test_a_disk_full_at_the_record_leaves_no_step(tmp_path, monkeypatch):
     def no_space(*_, **__):
         raise OSError(28, "No space left on device")
@@ -292,6 +304,7 @@ def test_a_disk_full_at_the_record_leaves_no_step(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]
 
 
+@pytest.mark.fault("C5")
 def test_a_save_that_hangs_is_reported_with_step_and_age(tmp_path, monkeypatch):
     import threading
 
@@ -330,6 +343,7 @@ def test_leaving_the_context_verifies_the_last_save(tmp_path, monkeypatch):
             checkpoints.save(1, SMALL)
 
 
+@pytest.mark.fault("C8", "C12")
 def test_stale_temporaries_and_trash_are_purged_at_the_start(tmp_path):
     root = tmp_path / "checkpoints"
     for name in ("5.orbax-checkpoint-tmp", ".trash-3"):
@@ -340,6 +354,7 @@ def test_stale_temporaries_and_trash_are_purged_at_the_start(tmp_path):
         assert [p.name for p in root.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.fault("B3")
 @pytest.mark.parametrize("name", ["12", "007", str(10**30), "latest", "13"])
 def test_junk_named_like_a_step_is_no_step(tmp_path, name, caplog):
     with RunCheckpoints(tmp_path) as checkpoints:

@@ -60,6 +60,7 @@ def test_weights_are_never_written_over(weights, tmp_path):
     assert not (tmp_path / "nan").exists()
 
 
+@pytest.mark.fault("B6", "B7")
 def test_every_difference_is_listed_before_anything_is_read(weights, monkeypatch):
     wanted = dict(PARAMS)
     del wanted["stages.0.blocks.07.conv1.bias"]
@@ -112,6 +113,7 @@ def test_every_difference_of_the_files_is_in_one_error(weights):
         assert part in str(caught.value)
 
 
+@pytest.mark.fault("A18")
 def test_digests_of_a_folder_with_a_pipe_are_refused(weights):
     os.mkfifo(weights / "pipe")
     with pytest.raises(DamagedCheckpointError, match="pipe is no regular file"):
@@ -134,6 +136,7 @@ def test_unverified_damage_that_stops_the_reading_is_one_sentence(weights):
         load_weights(weights, abstract(PARAMS))
 
 
+@pytest.mark.fault("B11")
 def test_pieces_larger_than_the_array_are_refused_unread(tmp_path, monkeypatch):
     import tensorstore
 

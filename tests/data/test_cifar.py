@@ -173,6 +173,7 @@ def test_damaged_files_are_named(tmp_path):
         open_cifar(SMALL10, "test", tmp_path)
 
 
+@pytest.mark.fault("A19")
 def test_damaged_archives_are_named(tmp_path):
     layout = dataclasses.replace(SMALL10, url="https://nowhere.invalid/c.tar.gz")
     whole = made_archive(layout, made_files(layout))
@@ -184,6 +185,7 @@ def test_damaged_archives_are_named(tmp_path):
         open_cifar(layout, "train", tmp_path)
 
 
+@pytest.mark.fault("B12")
 def test_a_pickle_beside_the_data_is_never_opened(tmp_path):
     (tmp_path / "data_batch_1").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     layout = dataclasses.replace(SMALL10, url="http://127.0.0.1:9/c.tar.gz")

@@ -11,6 +11,7 @@ DIGITS = Preprocessing((8, 8), mean=(0.3,), std=(0.4,), channels=1)
 TEST = open_source("digits", "test")
 
 
+@pytest.mark.fault("E9")
 @pytest.mark.parametrize("n", [1, 7, 63, 64, 65, 360])
 @pytest.mark.parametrize("process_count", [1, 2, 8])
 def test_every_example_comes_exactly_once(n, process_count):
@@ -41,6 +42,7 @@ def test_every_example_comes_exactly_once(n, process_count):
     assert set(counts) == {-(-n // 64)}  # every process takes the same number of steps
 
 
+@pytest.mark.fault("D12")
 def test_several_processes_join_to_the_batches_of_one():
     whole = list(eval_batches(TEST, DIGITS, batch_size=100))
     parts = [
@@ -66,6 +68,7 @@ def test_threads_and_batch_sizes_change_nothing(tiny_imagenet_dir):
     assert np.array_equal(pixels(batch_size=20, threads=2), expected)
 
 
+@pytest.mark.fault("E1")
 @pytest.mark.parametrize("threads", [0, 2])
 def test_a_bad_image_is_never_left_out(tmp_path, threads):
     save_images(tmp_path, {"val/a": 3, "val/b": 3})
@@ -83,6 +86,7 @@ def test_an_image_of_impossible_proportions_is_named(tmp_path):
         list(eval_batches(source, Preprocessing((224, 224)), batch_size=2))
 
 
+@pytest.mark.fault("E9")
 def test_empty_sources_and_uneven_batches_are_refused_before_iterating():
     class Empty:
         name, split, classes, fingerprint = "nothing", "test", ("a", "b"), ""

@@ -69,6 +69,7 @@ def test_named_files_are_left_out_of_every_split(tmp_path):
         open_source("digits", "train", exclude=exclude)
 
 
+@pytest.mark.fault("E6")
 def test_hidden_files_are_passed_over_and_others_listed(tmp_path):
     save_images(tmp_path, {"train/a": 1, "train/b/deeper": 2, "train/.cache": 1, "train/a/.t": 1})
     (tmp_path / "train" / "a" / ".DS_Store").write_bytes(b"x")
@@ -88,6 +89,7 @@ def test_upper_case_endings_and_unicode_names_are_read(tmp_path):
     assert source[0].image.shape == (6, 7, 3)
 
 
+@pytest.mark.fault("E6")
 @pytest.mark.parametrize(
     ("tree", "message"),
     [

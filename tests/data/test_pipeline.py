@@ -50,6 +50,7 @@ def test_batches_have_fixed_shapes_and_types(folder):
             assert batch["index"].shape == shape[:1] and batch["index"].dtype == np.int64
 
 
+@pytest.mark.fault("D3")
 def test_every_example_comes_once_per_epoch_and_no_remainder_is_lost(folder):
     pipeline = photos(folder, augmentation=None)  # 13 examples, batches of 8
     seen = np.concatenate([pipeline.batch(step)["index"] for step in range(26)]).reshape(16, 13)
@@ -64,6 +65,7 @@ def test_without_augmentation_a_batch_holds_the_examples_it_names():
         assert np.array_equal(image, source[index].image) and label == source[index].label
 
 
+@pytest.mark.fault("D3")
 def test_a_batch_depends_on_seed_and_step_alone(folder):
     first = [photos(folder).batch(step) for step in range(5)]
     again = photos(folder)
@@ -163,6 +165,7 @@ class DyingSource(ArraySource):
         return Record(np.zeros((6, 6, 3), np.uint8), 0)
 
 
+@pytest.mark.fault("E14")
 @pytest.mark.filterwarnings("ignore")
 def test_a_worker_that_dies_is_reported_within_seconds():
     pytest.importorskip("grain")
@@ -181,11 +184,13 @@ def damaged(tmp_path: Path) -> str:
     return f"folder:{tmp_path}"
 
 
+@pytest.mark.fault("E1")
 def test_a_bad_image_stops_training_and_is_named(damaged):
     with pytest.raises(BadImageError, match=r"example \d+: .*\d{3}.png: not an image.*'skip'"):
         photos(damaged, batch_size=12).batch(0)
 
 
+@pytest.mark.fault("E1")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_skipped_images_are_counted_and_replaced_by_the_next(damaged, workers):
     if workers:
@@ -201,6 +206,7 @@ def test_skipped_images_are_counted_and_replaced_by_the_next(damaged, workers):
     assert pipeline.skipped == (2, 3, 11)
 
 
+@pytest.mark.fault("E1")
 def test_more_bad_images_than_allowed_stop_training(damaged):
     pipeline = photos(damaged, batch_size=12, bad_examples="skip", max_skipped=2)
     with pytest.raises(BadImageError, match=r"3 unreadable examples, allowed are 2"):
@@ -209,6 +215,7 @@ def test_more_bad_images_than_allowed_stop_training(damaged):
         photos(damaged, batch_size=12, bad_examples="skip", max_skipped=1).batch(0)
 
 
+@pytest.mark.fault("D5")
 def test_the_fingerprint_is_json_and_follows_what_decides_the_batches(folder):
     base = photos(folder).fingerprint
     assert json.loads(json.dumps(base)) == base

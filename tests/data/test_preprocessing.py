@@ -158,6 +158,7 @@ def test_all_mistakes_come_in_one_message():
         assert part in str(caught.value)
 
 
+@pytest.mark.fault("E13")
 def test_stored_golden_pixels(imagenet_jpegs):
     """Means over 4 x 4 tiles of one image; a Pillow that resizes differently shows here.
 

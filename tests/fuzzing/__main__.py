@@ -1,9 +1,10 @@
 """`python -m tests.fuzzing [NAME ...]`: the promise of every reader, on many more contents.
 
 Prints a line for each format: contents, the slowest, the memory it took; then every distinct
-failure with the shortest content that shows it. Exits with 1 if there is any.
+failure with the shortest content that shows it. The histories of a run directory follow. Exits
+with 1 if anything fails.
 
-  --examples N --seeds K   N contents of each format for each of K seeds
+  --examples N --seeds K   N contents of each format, and the histories, for each of K seeds
   --minutes M              as many as fit, guided by coverage where atheris is installed
 """
 
@@ -11,6 +12,7 @@ import argparse
 import contextlib
 import functools
 import importlib.util
+import logging
 import os
 import resource
 import subprocess
@@ -19,7 +21,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.fuzzing.contract import MOST_BYTES, Format, property_of, require_total
@@ -80,20 +82,24 @@ def _own_folder():
         yield Path(folder)
 
 
-def _fuzz_for(formats: Sequence[Format], seconds: float) -> bool:
-    """Each format for its share of the time, in a process of its own where it can be guided."""
-    share = max(seconds / len(formats), 1)
-    right = True
-    for format in formats:
-        if importlib.util.find_spec("atheris") is not None:
-            command = [sys.executable, "-m", __package__, format.name, "--guided", f"{share:.0f}"]
-            print(f"{format.name}: guided for {share:.0f} s", flush=True)
-            right &= subprocess.run(command, check=False).returncode == 0
-            continue
-        seed, until = 0, time.monotonic() + share
-        while time.monotonic() < until:
-            seed += 1
-            right &= _fuzz(format, 1000, seed)
+def _fuzz_for(jobs: Mapping[str, Callable[[int], bool]], seconds: float) -> bool:
+    """Each job for its share of the time, readers guided by coverage where that is possible."""
+    share = max(seconds / len(jobs), 1)
+    can_guide = importlib.util.find_spec("atheris") is not None
+    readers = {format.name for format in _formats(list(jobs))} if can_guide else set()
+    return all([_repeat(name, job, share, name in readers) for name, job in jobs.items()])
+
+
+def _repeat(name: str, job: Callable[[int], bool], seconds: float, guided: bool) -> bool:
+    if guided:
+        # In a process of its own: the search ends the process.
+        command = [sys.executable, "-m", __package__, name, "--guided", f"{seconds:.0f}"]
+        print(f"{name}: guided for {seconds:.0f} s", flush=True)
+        return subprocess.run(command, check=False).returncode == 0
+    seed, until, right = 0, time.monotonic() + seconds, True
+    while time.monotonic() < until:
+        seed += 1
+        right &= job(seed)
     return right
 
 
@@ -125,26 +131,38 @@ def _formats(names: Sequence[str]) -> list[Format]:
     return [format for format in FORMATS if not names or format.name in names]
 
 
+def _jobs(names: Sequence[str], examples: int) -> dict[str, Callable[[int], bool]]:
+    """What one seed does for each format and for each kind of history that is named."""
+    # Not at the top: what is imported before a guided search begins does not guide it.
+    from tests.fuzzing.histories import HISTORIES, live
+
+    jobs: dict[str, Callable[[int], bool]] = {
+        format.name: functools.partial(_fuzz, format, examples) for format in _formats(names)
+    }
+    histories = [name for name in HISTORIES if not names or name in names]
+    return jobs | {name: functools.partial(live, name) for name in histories}
+
+
 def main() -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="formats; all when left out")
+    parser.add_argument("names", nargs="*", help="formats and histories; all when left out")
     parser.add_argument("--examples", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--guided", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    logging.disable(logging.WARNING)  # of damage that was made here
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", module="PIL")
     if options.guided is not None:
         _guided(*options.names, options.guided)
-    formats = _formats(options.names)
+    jobs = _jobs(options.names, options.examples)
     # Decoders in C write what they think of a file to the standard error.
     with contextlib.redirect_stderr(sys.stdout):
         if options.minutes is not None:
-            return 0 if _fuzz_for(formats, 60 * options.minutes) else 1
-        runs = [functools.partial(_fuzz, format, options.examples) for format in formats]
-        results = [run(seed) for run in runs for seed in range(options.seeds)]
+            return 0 if _fuzz_for(jobs, 60 * options.minutes) else 1
+        results = [job(seed) for seed in range(options.seeds) for job in jobs.values()]
     return 0 if all(results) else 1
 
 

@@ -197,6 +197,10 @@ _FOUND_RECORDS = tuple(
         {"record": []},
     )
 )
+_FOUND_CONFIGS = tuple(
+    json_bytes(config)
+    for config in ({"ema_decay": 10**400}, {"model": {"arch": 1}}, {"model": {"arch": {"a": {}}}})
+)
 _FOUND_ROWS = (b"7\n", b"99999999999999999999\tx\n" * 3, b"1000\tx\n" * 3, b"\xc2\xb2\tx\n" * 3)
 _FOUND_RECEIPTS = (b"[]", b"null", b"{}", b"7", json_bytes({**_RECEIPT, "x": 1}))
 
@@ -220,6 +224,6 @@ FORMATS = (
         "configuration",
         restructured([_VALID_CONFIG]).map(json_bytes),
         _config,
-        (json_bytes({"ema_decay": 10**400}),),
+        _FOUND_CONFIGS,
     ),
 )

@@ -12,6 +12,7 @@ FORMATS = (*json_formats.FORMATS, *file_formats.FORMATS, *text_formats.FORMATS)
 
 
 # Pillow warns about a file it reads all the same.
+@pytest.mark.fault("A17", "A19", "A22", "B3", "B13", "E3", "E5")
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 def test_whatever_it_holds_it_is_read_or_refused_in_one_sentence(format, tmp_path, monkeypatch):

@@ -111,6 +111,7 @@ def _trained(model, images, statistics):
     return run(params, images)
 
 
+@pytest.mark.fault("E12")
 def test_training_measures_the_batch_and_evaluation_does_not(images):
     model = _random("resnet18")
     before = split(model)[1]

@@ -54,6 +54,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.fault("A16")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_of_a_damaged_weight_only_the_damaged_file_is_fetched_again(
     server, data, monkeypatch, damage
@@ -70,6 +71,7 @@ def test_of_a_damaged_weight_only_the_damaged_file_is_fetched_again(
     assert list_cached(verify=True)[0].problems == ()
 
 
+@pytest.mark.fault("A18")
 def test_a_linked_folder_inside_the_cache_is_not_followed(server, tmp_path):
     folder, _ = locate(ID)
     outside = tmp_path / "outside"
@@ -82,6 +84,7 @@ def test_a_linked_folder_inside_the_cache_is_not_followed(server, tmp_path):
     assert not (folder / "weights").is_symlink()
 
 
+@pytest.mark.fault("A13")
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO])
 def test_a_disk_that_fills_up_is_given_back_its_space(server, monkeypatch, tmp_path, code):
     def fail(*arguments, **options):
@@ -96,6 +99,7 @@ def test_a_disk_that_fills_up_is_given_back_its_space(server, monkeypatch, tmp_p
     assert is_published(load_pretrained(ID))
 
 
+@pytest.mark.fault("A13")
 def test_too_little_room_is_seen_beforehand(server, monkeypatch, capsys):
     usage = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda path: usage)
@@ -105,6 +109,7 @@ def test_too_little_room_is_seen_beforehand(server, monkeypatch, capsys):
     assert server.count("card.md") == 0
 
 
+@pytest.mark.fault("A14")
 @pytest.mark.parametrize("inside", ["", "/below"])
 def test_a_cache_that_is_a_file_is_one_sentence(server, tmp_path, monkeypatch, inside):
     (tmp_path / "taken").write_text("x")
@@ -112,6 +117,7 @@ def test_a_cache_that_is_a_file_is_one_sentence(server, tmp_path, monkeypatch, i
     refused("cannot be written .*set ZOO_CACHE")
 
 
+@pytest.mark.fault("A9")
 def test_two_processes_download_once(server, data):
     def slow(handler, content):
         time.sleep(0.3)
@@ -125,6 +131,7 @@ def test_two_processes_download_once(server, data):
     assert is_published(load_pretrained(ID))
 
 
+@pytest.mark.fault("A10")
 def test_without_locks_two_processes_may_download_twice_but_right(server, monkeypatch):
     def slow(handler, content):
         time.sleep(0.2)
@@ -138,6 +145,7 @@ def test_without_locks_two_processes_may_download_twice_but_right(server, monkey
     assert is_published(load_pretrained(ID)) and len(list_cached()) == 1
 
 
+@pytest.mark.fault("A12")
 def test_a_killed_download_is_resumed_by_the_next(server, data):
     server.faults[data] = bad.stall(30)
     child = start_child()
@@ -157,6 +165,7 @@ def test_a_killed_download_is_resumed_by_the_next(server, data):
     assert asked == [f"bytes={half}-"]
 
 
+@pytest.mark.fault("A12")
 @pytest.mark.slow
 def test_killed_at_any_moment_nothing_half_written_is_taken_for_good(server):
     """Twenty kills at random moments, then one run that is left alone."""
@@ -199,6 +208,7 @@ def shared_cache(monkeypatch):
         yield
 
 
+@pytest.mark.fault("A14")
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which needs root")
 def test_a_read_only_cache_serves_what_it_holds_and_says_what_it_cannot(
     server, shared_cache, tmp_path, monkeypatch
@@ -216,6 +226,7 @@ def test_a_read_only_cache_serves_what_it_holds_and_says_what_it_cannot(
     assert said.startswith("refused: ") and "cannot be written" in said and "ZOO_CACHE" in said
 
 
+@pytest.mark.fault("A11")
 def test_a_waiting_process_says_for_whom(server, tmp_path, monkeypatch, caplog):
     from zoo.common import locks
 
@@ -237,6 +248,7 @@ def test_a_waiting_process_says_for_whom(server, tmp_path, monkeypatch, caplog):
     assert f"waiting for process {holder.pid} on" in caplog.text and str(path) in caplog.text
 
 
+@pytest.mark.fault("A11")
 def test_a_holder_that_is_stopped_is_not_waited_for_for_ever(server, monkeypatch, caplog):
     """Its process lives, so the system keeps its lock; the download comes out right without it."""
     server.faults[""] = lambda handler, content: time.sleep(0.1) or False

@@ -24,6 +24,7 @@ from zoo.pretrained import (
 from zoo.transfer import patience
 
 
+@pytest.mark.fault("A15")
 def test_what_is_not_here_is_fetched_once_and_then_without_network(server, tmp_path, monkeypatch):
     assert list_pretrained() == [ID]
     assert is_published(load_pretrained(ID))
@@ -40,6 +41,7 @@ def test_what_is_not_here_is_fetched_once_and_then_without_network(server, tmp_p
     ]
 
 
+@pytest.mark.fault("A15")
 def test_offline_opens_no_connection_and_says_so(server, monkeypatch, tmp_path):
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     for name in (ID, f"{server.url}/{ID}", "hf:some/name"):
@@ -70,6 +72,7 @@ LASTING = {
 }
 
 
+@pytest.mark.fault("A1", "A2", "A3", "A4", "A5", "A8", "A20", "A21")
 @pytest.mark.parametrize("fault", LASTING)
 def test_a_lasting_fault_is_one_sentence_and_leaves_nothing_to_be_taken_for_good(
     server, data, tmp_path, fault
@@ -86,6 +89,7 @@ def test_a_lasting_fault_is_one_sentence_and_leaves_nothing_to_be_taken_for_good
     assert folder.name.startswith(f"{ID}@")
 
 
+@pytest.mark.fault("A3", "A4", "A5")
 @pytest.mark.parametrize("file", ["manifest.json", "weights/manifest.ocdbt", "card.md"])
 @pytest.mark.parametrize("fault", ["flipped bit", "longer", "404", "login page"])
 def test_every_file_is_checked(server, file, fault):
@@ -106,6 +110,7 @@ PASSING = {
 }
 
 
+@pytest.mark.fault("A1", "A2", "A4", "A8")
 @pytest.mark.parametrize("fault", PASSING)
 def test_a_passing_fault_is_survived(server, data, fault):
     def misbehave(handler, content):
@@ -116,6 +121,7 @@ def test_a_passing_fault_is_survived(server, data, fault):
     assert server.count(data) > 1 or fault == "another range"
 
 
+@pytest.mark.fault("A8")
 def test_a_wait_the_server_asks_for_is_kept(server, data, monkeypatch):
     waits = []
     monkeypatch.setattr(time, "sleep", waits.append)
@@ -124,12 +130,14 @@ def test_a_wait_the_server_asks_for_is_kept(server, data, monkeypatch):
     assert waits == [7.0, 7.0]
 
 
+@pytest.mark.fault("A8")
 def test_a_server_that_dribbles_is_given_up(server, data, monkeypatch):
     monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
     server.faults[data] = bad.dribble
     refused("sends less than 1,000 bytes a second, for 0.5 s")
 
 
+@pytest.mark.fault("A7")
 def test_an_interrupted_download_is_resumed_where_it_stopped(server, data, monkeypatch):
     interrupt(server, data, monkeypatch)
     assert is_published(load_pretrained(ID))
@@ -138,6 +146,7 @@ def test_an_interrupted_download_is_resumed_where_it_stopped(server, data, monke
     assert server.count("_METADATA") + server.count("card.md") <= 2
 
 
+@pytest.mark.fault("A7")
 @pytest.mark.parametrize("fault", [bad.range_ignored, bad.range_wrong])
 def test_a_server_without_right_ranges_starts_over(server, data, monkeypatch, fault):
     interrupt(server, data, monkeypatch)
@@ -145,6 +154,7 @@ def test_a_server_without_right_ranges_starts_over(server, data, monkeypatch, fa
     assert is_published(load_pretrained(ID))
 
 
+@pytest.mark.fault("A7")
 def test_a_file_that_changed_meanwhile_starts_over(server, data, monkeypatch, tmp_path):
     """The first half is of another file; the ETag shows it."""
     whole = (server.folder / ID / data).read_bytes()

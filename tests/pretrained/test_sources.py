@@ -119,6 +119,7 @@ def test_a_private_repository_opens_with_the_users_token(private_hub, tmp_path, 
     assert is_published(load_pretrained("hf:private/name"))
 
 
+@pytest.mark.fault("A20")
 def test_the_token_goes_to_no_other_server(private_hub, server, data, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     seen = []
@@ -133,6 +134,7 @@ def test_the_token_goes_to_no_other_server(private_hub, server, data, monkeypatc
     assert seen == [None]
 
 
+@pytest.mark.fault("A20")
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
@@ -168,6 +170,7 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.fault("A17")
 @pytest.mark.parametrize("name", NAMES)
 def test_names_that_would_leave_the_cache_are_refused(server, tmp_path, name):
     change_manifest(server, _rename_file(name))
@@ -194,6 +197,7 @@ MANIFESTS = {
 }
 
 
+@pytest.mark.fault("A6", "A22")
 @pytest.mark.parametrize("case", MANIFESTS)
 def test_a_manifest_that_cannot_be_right_is_refused(server, case):
     change, match = MANIFESTS[case]
@@ -233,6 +237,7 @@ def test_weights_of_another_shape_are_refused_by_name(server, overrides):
         load_pretrained(f"{server.url}/{ID}")
 
 
+@pytest.mark.fault("B12")
 def test_nothing_is_ever_unpickled(server, data, monkeypatch, tmp_path):
     """A pickle in the place of every file runs nothing."""
     marker = tmp_path / "ran"

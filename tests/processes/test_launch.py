@@ -69,6 +69,7 @@ def _ended(by: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.fault("D8")
 @pytest.mark.parametrize(
     ("number", "code", "sentence"),
     [
@@ -104,6 +105,7 @@ with Watchdog(0.5, "process 1 of 2") as watchdog:
 """
 
 
+@pytest.mark.fault("D9")
 def test_a_process_that_stalls_is_ended():
     ended = subprocess.run(
         [sys.executable, "-c", STALLS], env=environment(), capture_output=True, text=True

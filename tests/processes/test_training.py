@@ -106,6 +106,7 @@ def launched(workdir: Path, restarts: int) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.fault("C13", "D4", "D8")
 def test_one_of_two_is_killed_and_the_run_goes_on_as_one(tmp_path, on_one_device):
     workdir = tmp_path / "run"
     launcher = launched(workdir, restarts=0)
@@ -119,6 +120,7 @@ def test_one_of_two_is_killed_and_the_run_goes_on_as_one(tmp_path, on_one_device
     assert_same_losses(workdir, on_one_device)
 
 
+@pytest.mark.fault("D12", "E8")
 def test_an_evaluation_counts_every_image_once_on_two_processes(tmp_path, on_one_device):
     measure = ("eval", on_one_device, "--data", "digits", "--batch-size", 100, "--json")
     files = ("--logits", tmp_path / "both.npz", "--csv", tmp_path / "both.csv")
@@ -136,6 +138,7 @@ def test_an_evaluation_counts_every_image_once_on_two_processes(tmp_path, on_one
     np.testing.assert_allclose(logits, expected.answers.logits, rtol=1e-4, atol=1e-5)  # float32
 
 
+@pytest.mark.fault("C13", "D2")
 @pytest.mark.slow
 def test_killed_and_started_again_two_processes_end_as_one_bit_for_bit(tmp_path, two_devices):
     workdir = tmp_path / "run"
@@ -163,6 +166,7 @@ def test_two_and_four_processes_give_the_losses_of_one(tmp_path, on_one_device):
         assert read_record(workdir).metrics["n"] == 360
 
 
+@pytest.mark.fault("D6")
 @pytest.mark.slow
 def test_sigterm_to_one_stops_all_at_the_same_step(tmp_path, two_devices):
     workdir = tmp_path / "run"
@@ -177,6 +181,7 @@ def test_sigterm_to_one_stops_all_at_the_same_step(tmp_path, two_devices):
     assert parameters(workdir) == parameters(two_devices)
 
 
+@pytest.mark.fault("C13", "D8", "D9")
 @pytest.mark.slow
 @pytest.mark.parametrize(("victim", "number"), [(0, "SIGKILL"), (1, "SIGSTOP"), (0, "SIGSTOP")])
 def test_a_lost_process_ends_the_other_in_bounded_time(tmp_path, victim, number, two_devices):
@@ -198,6 +203,7 @@ def test_a_lost_process_ends_the_other_in_bounded_time(tmp_path, victim, number,
     assert parameters(workdir) == parameters(two_devices)
 
 
+@pytest.mark.fault("D11")
 @pytest.mark.slow
 def test_processes_that_are_not_alike_are_refused(tmp_path):
     address = {"ZOO_COORDINATOR": f"localhost:{free_port()}", "ZOO_PROCESSES": 2}
@@ -215,6 +221,7 @@ def test_processes_that_are_not_alike_are_refused(tmp_path):
         assert "process 1 differs from process 0 in configuration.seed: 0 -> 1" in errors
 
 
+@pytest.mark.fault("D10")
 @pytest.mark.slow
 def test_alone_a_process_of_two_says_that_it_found_no_other(tmp_path):
     settings = {"ZOO_COORDINATOR": "localhost:1", "ZOO_PROCESSES": 2, "ZOO_PROCESS_ID": 1}
@@ -226,6 +233,7 @@ def test_alone_a_process_of_two_says_that_it_found_no_other(tmp_path):
     assert "process 1 of 2 did not find the others at localhost:1 within 5 s" in ended.stderr
 
 
+@pytest.mark.fault("B9", "D4")
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [((2, 4), (1, 1)), ((1, 1), (2, 4))])
 def test_a_split_run_goes_on_on_another_mesh(tmp_path, before, after, on_one_device):

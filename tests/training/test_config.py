@@ -63,6 +63,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.fault("D14")
 @pytest.mark.parametrize(("config", "message"), MISTAKES, ids=lambda value: str(value)[:40])
 def test_each_mistake_is_named_with_what_to_do(config, message):
     with pytest.raises(ConfigError, match=message):
@@ -86,6 +87,7 @@ def test_another_arch_keeps_what_was_set_and_takes_its_own_defaults():
     assert pickle.loads(pickle.dumps(other)) == other and hash(other) != hash(narrow)
 
 
+@pytest.mark.fault("D14")
 def test_all_mistakes_come_in_one_message():
     config = tiny(
         steps=5,

@@ -84,6 +84,7 @@ def test_a_run_directory_is_a_model(finished):
     np.testing.assert_array_equal(loaded(images), result.model(images))
 
 
+@pytest.mark.fault("D2")
 def test_resumed_equals_uninterrupted_bit_for_bit(finished, tmp_path):
     for stop in (3, 7):
         train(BASE, tmp_path, stop_after=stop)
@@ -117,6 +118,7 @@ def test_a_run_says_when_it_goes_on_under_flags_that_change_bits(tmp_path, monke
 _OTHER_BITS = "the run goes on with other bits: xla_flags.xla_cpu_enable_fast_math: None -> 'true'"
 
 
+@pytest.mark.fault("D17")
 def test_a_finished_run_is_only_evaluated_again(finished):
     result, _ = finished
     again = train(BASE, result.run_dir)
@@ -124,6 +126,7 @@ def test_a_finished_run_is_only_evaluated_again(finished):
     assert again.compile_seconds == 0
 
 
+@pytest.mark.fault("B4")
 def test_going_on_after_a_damaged_checkpoint_starts_from_the_one_before(finished, tmp_path):
     train(BASE, tmp_path, stop_after=8)
     largest = max((tmp_path / "checkpoints" / "8").rglob("*"), key=lambda path: path.stat().st_size)
@@ -134,6 +137,7 @@ def test_going_on_after_a_damaged_checkpoint_starts_from_the_one_before(finished
     assert [line["step"] for line in read_metrics(tmp_path)] == [*range(1, 13), 12]
 
 
+@pytest.mark.fault("D4", "D5", "D15", "D16")
 @pytest.mark.parametrize(
     ("config", "options", "message"),
     [
@@ -154,6 +158,7 @@ def test_what_only_watches_a_run_may_change(finished):
     assert train(watched, finished[0].run_dir).step == 12
 
 
+@pytest.mark.fault("B5")
 def test_required_resume_of_nothing_is_refused(tmp_path):
     with pytest.raises(ResumeError, match="holds no checkpoint"):
         train(BASE, tmp_path, resume="required")
@@ -176,6 +181,7 @@ def test_best_checkpoint_is_that_of_the_best_evaluation(tmp_path):
     assert not np.array_equal(averaged, result.state.params["head.kernel"])
 
 
+@pytest.mark.fault("D1")
 def test_a_run_that_diverges_stops_with_step_and_layer(tmp_path):
     config = tiny(optimizer=optimizer(learning_rate=1e9), log=LogConfig(every_steps=5))
     with pytest.raises(NonFiniteError, match=r"step \d is not finite: first in ") as caught:
@@ -207,6 +213,7 @@ def _signal_at(process, workdir, step, number) -> int:
     return process.returncode
 
 
+@pytest.mark.fault("D2")
 def test_killed_and_resumed_equals_never_killed(tmp_path, compilation_cache):
     workdir = tmp_path / "killed"
     workdir.mkdir()
@@ -223,6 +230,7 @@ def test_killed_and_resumed_equals_never_killed(tmp_path, compilation_cache):
     assert digest(resumed.state) == digest(never_killed.state)
 
 
+@pytest.mark.fault("D6", "D7")
 @pytest.mark.parametrize(
     ("number", "kind", "code"),
     [(signal.SIGTERM, Preempted, 75), (signal.SIGINT, Interrupted, 130)],
@@ -245,6 +253,7 @@ def test_the_first_signal_asks_and_the_second_acts(number, kind, code):
     assert jax.process_count() == 1
 
 
+@pytest.mark.fault("D13")
 def test_too_little_memory_says_what_to_change():
     full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes")
     with pytest.raises(OutOfMemoryError, match=r"batch_size=16 in 1 part .*accumulate_steps=2"):

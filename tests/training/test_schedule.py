@@ -46,6 +46,7 @@ def test_rates_equal_the_closed_form(config, after):
     np.testing.assert_allclose(_rates(config), _with_warmup(after), atol=1e-7 * PEAK + 5e-8)
 
 
+@pytest.mark.fault("D17")
 def test_a_warmup_longer_than_the_run_is_refused():
     with pytest.raises(ValueError, match="warmup_steps=50 is longer than the run of 40 steps"):
         make_schedule(ScheduleConfig(warmup_steps=50), PEAK, TOTAL)

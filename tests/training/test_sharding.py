@@ -40,6 +40,7 @@ def test_rules_split_parameters_and_what_the_optimizer_keeps_of_them():
     assert found["params"]["head.bias"].spec == PartitionSpec()
 
 
+@pytest.mark.fault("B10")
 def test_fsdp_splits_the_largest_dimension_of_what_no_rule_finds():
     config = MeshConfig(fsdp=True, rules=("conv.*=-,model",))
     found = state_shardings(_state(), _mesh(), config)
@@ -80,6 +81,7 @@ CASES = {
 DEFAULT = ("copied", "fsdp")
 
 
+@pytest.mark.fault("B10")
 @pytest.mark.parametrize(
     ("mesh", "shard"),
     [

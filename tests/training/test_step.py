@@ -105,6 +105,7 @@ def test_mixing_keeps_targets_a_distribution_and_happens_with_its_probability(ru
     assert abs(mixed - 0.5) <= 4 * np.sqrt(0.25 / 256) + 0.02
 
 
+@pytest.mark.fault("B15", "D3")
 def test_randomness_is_a_function_of_seed_and_step(run, initial):
     model = dataclasses.replace(BASE.model, dropout_rate=0.5)
     dropping = prepare(tiny(model=model), solved=SOLVED)
@@ -126,6 +127,7 @@ def test_layer_norms_add_up_to_the_global_ones(run, compiled, initial):
     assert 0.3 < float(sizes["stem"]) < 3
 
 
+@pytest.mark.fault("D1")
 def test_a_step_that_is_not_finite_changes_nothing_and_names_its_layer():
     config = tiny(optimizer=optimizer(learning_rate=1e9, clip_norm=None))
     run = prepare(config, solved=SOLVED)

@@ -1,4 +1,5 @@
-"""Writes the pages that are made of stored results: results, theory, plans, README's weights.
+"""Writes the pages that are made of stored results: results, theory, plans, README's weights, and
+the faults with the tests about them.
 
   python -m tools.pages
   python -m tools.pages results --check
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.pages import plans, results, theory, weights
+from tools.pages import faults, plans, results, theory, weights
 from tools.pages.page import Page
 from zoo.common.console import quiet_pipe
 from zoo.pretrained.index import checkpoints_folder
@@ -24,6 +25,7 @@ PAGES: dict[str, Callable[[Path, Path], Page]] = {
     "results": results.page,
     "theory": theory.page,
     "plans": plans.page,
+    "faults": faults.page,
     "readme": weights.page,
 }
 

@@ -16,6 +16,7 @@ from zoo.checkpoint.errors import CheckpointError, NonFiniteError, save_error
 from zoo.checkpoint.lock import take_run
 from zoo.checkpoint.reading import Restored, newest_or_none, restore_from
 from zoo.checkpoint.saving import StepSave
+from zoo.common import files
 from zoo.processes.agreement import by_first, gathered
 
 _log = logging.getLogger("zoo.checkpoint")
@@ -91,7 +92,7 @@ class RunCheckpoints:
     def _take(self) -> None:
         """Makes the directory this process's own, which cleans and deletes there from now on."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self._directory)
             self._lock = take_run(self._run_dir)
             housekeeping.purge(self._directory)
         except OSError as error:

@@ -207,7 +207,11 @@ def _fail(error: BaseException, sentence: str, code: int, debug: bool) -> int:
 
 
 def _sentence(error: BaseException) -> str:
-    """The message in one line; the lines of a list become its clauses."""
+    """The message in one line; the lines of a list become its clauses.
+
+    What comes from names of files and fields may hold commands to a terminal; it shows them.
+    """
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     ends = [*(" " if line.endswith(":") else "; " for line in lines[:-1]), ""]
-    return "".join(map(str.__add__, lines, ends)) or type(error).__name__
+    text = "".join(map(str.__add__, lines, ends)) or type(error).__name__
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

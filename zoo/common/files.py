@@ -85,6 +85,19 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Makes `path` and what is missing above it, so that a power cut does not take them away.
+
+    The folder above it may just have been made too, by someone who does not wait for the disk;
+    those further up may belong to others, and need not let themselves be opened.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in dict.fromkeys((*path.parents[:2], *(folder.parent for folder in missing))):
+        with contextlib.suppress(OSError):
+            sync(folder)
+
+
 def sync_tree(directory: Path) -> None:
     """Forces every file and folder below `directory`, and its own entry, to the disk."""
     for folder, _, names in os.walk(directory):

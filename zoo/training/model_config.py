@@ -58,7 +58,10 @@ class ModelConfig:
     @classmethod
     def kind_for(cls, values: Mapping[str, Any]) -> type["ModelConfig"]:
         """The class that JSON values are decoded into; says so if their id is unknown."""
-        return cls.of(values.get("arch", _DEFAULT_ARCH))
+        arch = values.get("arch", _DEFAULT_ARCH)
+        if not isinstance(arch, str):
+            raise ValueError(f"arch: {arch!r} given, a model id expected; all: zoo list")
+        return cls.of(arch)
 
     def with_arch(self, arch: str) -> "ModelConfig":
         """The same for another id: what was set is kept where its family has the option."""

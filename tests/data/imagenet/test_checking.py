@@ -44,6 +44,7 @@ def _jpeg(mode, form="JPEG"):
     return buffer.getvalue()
 
 
+@pytest.mark.fault("E2", "E5")
 def test_every_damage_of_a_copy_is_named(forms, tmp_path, capsys):
     root = shutil.copytree(forms["folders"], tmp_path / "damaged")
     val = sorted((root / "val").rglob("*.JPEG"))
