@@ -34,6 +34,7 @@ FENCES = {
     "optax": "training finetuning",
     "huggingface_hub": "export/hub",
     "httpx2": "export/hub",
+    "onnx": "export/onnx",
     "array_record": "data/imagenet",
     "simplejpeg": "data/fast_decode",
     "cykooz_resizer": "data/fast_decode",

@@ -1,5 +1,6 @@
-"""Writes the pages that are made of stored results: results, theory, plans, README's weights, and
-the faults with the tests about them.
+"""Writes the pages that are made of stored results and of other pages: results, theory, plans, the
+faults with the tests about them, the chooser, the gallery, README's weights, notebooks of the
+tutorials, llms.txt.
 
   python -m tools.pages
   python -m tools.pages results --check
@@ -14,19 +15,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.pages import faults, plans, results, theory, weights
+from tools.pages import choosing, faults, gallery, llms, notebooks, plans, results, theory, weights
 from tools.pages.page import Page
 from zoo.common.console import quiet_pipe
 from zoo.pretrained.index import checkpoints_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# Page -> made from the folder of published weights and the repository with its docs/.
-PAGES: dict[str, Callable[[Path, Path], Page]] = {
+# Name -> page or pages made from the folder of published weights and the repository with its docs/.
+PAGES: dict[str, Callable[[Path, Path], Page | tuple[Page, ...]]] = {
+    "choosing": choosing.page,
+    "gallery": gallery.pages,
     "results": results.page,
     "theory": theory.page,
     "plans": plans.page,
     "faults": faults.page,
     "readme": weights.page,
+    "notebooks": notebooks.pages,
+    "llms": llms.page,
 }
 
 
@@ -48,15 +53,16 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"no page {min(unknown)!r}; all: {', '.join(PAGES)}")
     checkpoints, changed = arguments.checkpoints or checkpoints_folder(), []
     for name in arguments.pages or PAGES:
-        page = PAGES[name](checkpoints, arguments.root)
-        if found := page.changed:
+        made = PAGES[name](checkpoints, arguments.root)
+        pages = (made,) if isinstance(made, Page) else made
+        if found := [what for page in pages for what in page.changed]:
             changed += found
             if arguments.check:
                 print(
                     f"{name}: not what the results say: {', '.join(found)}; run python -m "
                     f"tools.pages {name}"
                 )
-            else:
+            for page in () if arguments.check else pages:
                 page.write()
     if arguments.json:
         print(json.dumps({"changed": changed}))

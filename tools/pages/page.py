@@ -36,6 +36,7 @@ class Page:
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write(path, draw(figure, self.colours))
         if _read(self.path) != self.text:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             files.write(self.path, self.text)
 
     @property

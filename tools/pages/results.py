@@ -213,7 +213,8 @@ def _repeat(evidence: Sequence[Result]) -> str:
     ]
     return f"""## To repeat it
 
-```
+<!-- not run: hours of training -->
+```sh
 zoo compare --sweep SWEEP --workdir runs/SWEEP --budget 9m   # again, until all are trained
 zoo publish runs/SWEEP --sweep SWEEP
 python -m tools.pages results

@@ -141,7 +141,8 @@ at a small part of the cost. The forward pass is that of the zoo.
 {len(rows):,} rows, each at {", ".join(f"{width:g}" for width in results["widths"])} times the full
 width: {results["cpu_seconds"] / 60:.0f} minutes of one of {made["cpus"]} CPU cores ({versions}).
 
-```
+<!-- not run: a quarter of an hour -->
+```sh
 {results["command"]}
 ```"""
 

@@ -16,27 +16,25 @@ import numpy as np
 
 from zoo.checkpoint import save_single_file, write_safetensors
 from zoo.classifier import Classifier
+from zoo.export.errors import ExportError, FullDiskError
 from zoo.export.huggingface import write_huggingface
+from zoo.export.onnx import write_onnx
 from zoo.export.runner import runner_text
+from zoo.export.stablehlo import write_stablehlo
 from zoo.models import Layer, NotAChainError, layers_of
 from zoo.pretrained.loading import as_classifier
 from zoo.pretrained.manifest import SINGLE_FILE
 from zoo.pretrained.writing import record_of
 from zoo.transfer import FULL_DISK
 
-Format = Literal["safetensors", "huggingface", "torch"]
+Format = Literal["safetensors", "huggingface", "torch", "onnx", "stablehlo"]
+# Forms written by one function, (classifier, path).
+_WRITERS: dict[str, Callable[[Classifier, Path], None]] = {
+    "onnx": write_onnx,
+    "stablehlo": write_stablehlo,
+}
 
 _RUNNER = "run.py"
-
-
-class ExportError(ValueError):
-    """A weight cannot be written in the form asked for."""
-
-
-class FullDiskError(ExportError):
-    """There is no space for the form asked for."""
-
-    exit_code = 5
 
 
 def export(
@@ -55,15 +53,21 @@ def export(
                    manifest.json; `load_pretrained("dir:FOLDER")` reads it, and `push` uploads it.
       torch:       a folder with the state dict of an `nn.Sequential` as `model.safetensors`, and
                    `run.py`, which builds and runs it.
+      onnx:        one file, `zoo.export.onnx`; ONNX Runtime and others run it.
+      stablehlo:   a folder with a program of `jax.export` and `run.py`, `zoo.export.stablehlo`;
+                   JAX alone runs it, whatever the family.
+
+    The last three take uint8 images of the network's size; normalising is part of them.
 
     Args:
       source: whatever `load_pretrained` takes, or a classifier.
       out: where to write, must not exist; None names it after the weight, in this directory.
-      format: "safetensors", "huggingface" or "torch".
+      format: "safetensors", "huggingface", "torch", "onnx" or "stablehlo".
       name: how the card of a huggingface folder calls it; None: hf:ORG/ and the folder's name.
 
     Raises:
-      ExportError: `out` exists or cannot be written, or the network is no plain chain (torch).
+      ExportError: `out` exists or cannot be written, the network is no plain chain (torch) or has
+        layers that the form has no word for, or the library that writes it is missing (onnx).
       ValueError: as `load_pretrained`, and for a model without classes.
     """
     if format not in get_args(Format):
@@ -75,6 +79,8 @@ def export(
             write_huggingface(model, temporary, name or f"hf:ORG/{path.name}")
         elif format == "torch":
             _write_torch(model, temporary)
+        elif format in _WRITERS:
+            _WRITERS[format](model, temporary)
         else:
             about = json.dumps(record_of(model), sort_keys=True)
             save_single_file(temporary, model.split()[1], about)

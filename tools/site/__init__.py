@@ -1,0 +1,1 @@
+"""The site: built by Sphinx from docs/, then checked page by page."""
