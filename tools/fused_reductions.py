@@ -73,6 +73,7 @@ def _child(recipe: str, variables: dict[str, str], file: Path | str = "") -> dic
 def _measure(arguments: argparse.Namespace) -> None:
     """Prints the counts of this process, and writes its gradients by name where asked to."""
     import jax
+    import jax.numpy as jnp
 
     from zoo.models import split
     from zoo.recipes import load_recipe
@@ -106,9 +107,10 @@ def _measure(arguments: argparse.Namespace) -> None:
     drawn = {name: generator.normal(0, 0.1, value.shape) for name, value in params.items()}
     near_one = (".scale", ".var")
     drawn = {name: value + 1.0 * name.endswith(near_one) for name, value in drawn.items()}
-    state = step.init({name: value.astype(np.float32) for name, value in drawn.items()})
+    state = step.init({name: jnp.asarray(value, jnp.float32) for name, value in drawn.items()})
     gradients = program(state, batch)[1]
-    np.savez(arguments.write, **{n: np.asarray(v, np.float64) for n, v in gradients.items()})
+    arrays: dict[str, Any] = {n: np.asarray(v, np.float64) for n, v in gradients.items()}
+    np.savez(arguments.write, **arrays)
 
 
 def _counts(text: str) -> dict[str, int]:
