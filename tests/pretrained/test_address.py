@@ -164,7 +164,7 @@ def test_every_published_architecture_loads_without_a_tag(monkeypatch):
     monkeypatch.setenv("ZOO_CHECKPOINTS", str(REPOSITORY / "checkpoints"))
     archs = {id.partition(".")[0] for id in read_index()}
     assert {find(arch)[0].partition(".")[0] for arch in archs} == archs
-    assert find("vanilla_resnet50_tat_lrelu")[0] == "vanilla_resnet50_tat_lrelu.cifar10"
+    assert find("vanilla_resnet50_tat_lrelu")[0] == "vanilla_resnet50_tat_lrelu.cifar10_e48"
 
 
 def test_names_of_data_sets_have_one_grammar():
