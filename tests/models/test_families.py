@@ -22,7 +22,7 @@ from zoo.training import (
 OF_EACH_FAMILY = list({family_of(id): id for id in reversed(SHALLOWEST)}.values())
 RECIPES = {
     "looks_linear": "looks_linear18",
-    "isonet": "isonet18",
+    "isonet": "r_isonet18",
     "delta_tanh": "delta_tanh16",
     "van": "van18",
     "fixup": "fixup_resnet18",

@@ -8,10 +8,11 @@ from flax import nnx
 
 from tests.cases import small
 from tests.models.quick import quick_model
-from zoo.models import create_model
+from zoo.models import create_model, split, variant_of
 from zoo.models.isonet import Block, IsoNetConfig, SReLU, dirac, distance_from_isometry
 from zoo.models.layers import Conv
 from zoo.shaping import ShapedActivation
+from zoo.training.optimizer import layer_multipliers
 
 SHAPES = [(3, 4, 4, 1), (3, 4, 8, 2), (3, 8, 4, 2), (1, 4, 8, 1), (1, 8, 4, 1), (1, 4, 8, 2)]
 """Side of a kernel, its inputs and outputs, stride."""
@@ -100,6 +101,15 @@ def test_residual_blocks_begin_as_their_shortcut():
         conv.kernel[...] = conv.kernel[...] + 1.0
     x = jax.random.uniform(jax.random.key(0), (2, 4, 4, 4), minval=-1.0)
     np.testing.assert_allclose(block(x), x, atol=1e-6)
+
+
+def test_scalars_learn_at_a_tenth_of_the_rate_and_the_deepest_is_held_more_firmly():
+    model = create_model("r_isonet18", abstract=True)
+    params = split(model)[1]
+    slow = {name for name, rate in layer_multipliers(model.layout, params, 1.0).items() if rate < 1}
+    assert slow == {name for name, value in params.items() if value.shape == ()} and len(slow) == 8
+    weights = [variant_of(id).config.penalty_weight for id in ("isonet101", "r_isonet101")]
+    assert weights == [3e-4, 1e-4]
 
 
 def test_a_negative_weight_is_refused():

@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from tools.theory.measuring import COSINES, Prediction, measure, predictions  # noqa: E402
 from zoo.common import files  # noqa: E402
 from zoo.common.console import quiet_pipe, watched  # noqa: E402
-from zoo.models.resnet import BLOCKS_PER_STAGE  # noqa: E402
+from zoo.models.blocks import BLOCKS_PER_STAGE  # noqa: E402
 from zoo.shaping import ShapedActivation  # noqa: E402
 from zoo.training.folder import environment  # noqa: E402
 

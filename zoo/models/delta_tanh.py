@@ -80,6 +80,11 @@ class DeltaTanhConfig(StagedConfig):
         return 32
 
     @property
+    def begins_as_delta(self) -> bool:
+        """False: the stem's kernels begin as normal numbers in every tap."""
+        return False
+
+    @property
     def variances(self) -> tuple[float, float]:
         """sigma_w^2 and sigma_b^2 for q* = 1 / L."""
         return edge_of_chaos("tanh", 1 / self.depth)

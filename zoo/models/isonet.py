@@ -4,7 +4,8 @@
 
 Convolutions but the stem begin as the identity (Dirac kernels) and SReLU as the identity above -1.
 A penalty keeps them near isometries: the squared distance of the kernel's self-convolution from a
-Dirac, halved. R-ISONet adds a shortcut to each block, whose branch is scaled by a scalar from 0.
+Dirac, halved. R-ISONet adds a shortcut to each block, whose branch is scaled by a scalar that
+begins at 0 and learns at a tenth of the rate.
 
 A Dirac start is no Delta-orthogonal start: the kernel maps of shaped networks do not apply.
 
@@ -27,7 +28,9 @@ from zoo.models.trunk import Place, Trunk, TrunkConfig
 from zoo.shaping import ShapedActivation
 
 _FIRST_BIAS = -1.0
-_PENALTY_WEIGHT = {18: 1e-4, 34: 1e-4, 50: 1e-4, 101: 3e-4}
+_DEPTHS = (18, 34, 50, 101)
+_DEEP, _DEEP_PENALTY_WEIGHT = 101, 3e-4  # as released; R-ISONet of that depth has the usual
+_SCALE_RATE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +159,14 @@ class IsoNet(Trunk):
     def variants(cls) -> dict[str, Variant]:
         """isonet18 to isonet101, and r_isonet18 to r_isonet101 with shortcuts."""
         found = {}
-        for depth, weight in _PENALTY_WEIGHT.items():
-            plain = IsoNetConfig(depth, penalty_weight=weight, input_norm="none")
-            for name, shortcuts in (("isonet", False), ("r_isonet", True)):
-                config = dataclasses.replace(plain, shortcuts=shortcuts)
-                found[f"{name}{depth}"] = Variant(config, activations=(ShapedActivation("relu"),))
+        relu = (ShapedActivation("relu"),)
+        for depth in _DEPTHS:
+            plain = IsoNetConfig(depth, input_norm="none")
+            residual = dataclasses.replace(plain, shortcuts=True)
+            if depth == _DEEP:
+                plain = dataclasses.replace(plain, penalty_weight=_DEEP_PENALTY_WEIGHT)
+            found[f"isonet{depth}"] = Variant(plain, activations=relu)
+            found[f"r_isonet{depth}"] = Variant(residual, activations=relu)
         return found
 
     def penalty(self) -> jax.Array:
@@ -193,7 +199,7 @@ class IsoNet(Trunk):
         if not self.config.shortcuts:
             return tuple(layers)
         last = len(_srelu(""))
-        branch = (*layers[:-last], Layer("scale", f"{place.name}.scale"))
+        branch = (*layers[:-last], Layer("scale", f"{place.name}.scale", rate=_SCALE_RATE))
         projection = Layer("conv", f"{place.name}.projection", stride=place.stride)
         shortcut = (projection,) if place.changes_shape else ()
         return (Sum((branch, shortcut), (1.0, 1.0)), *layers[-last:])

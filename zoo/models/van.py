@@ -159,7 +159,10 @@ class Van(Trunk):
         return changed
 
     def freeze(self) -> "Van":
-        """The plain network that this one comes to: every gate 0, and no longer changed."""
+        """The plain network that this one comes to: every gate 0, and no longer changed.
+
+        Train it on for a tenth of the steps, to make up for the gates that were not quite closed.
+        """
         config = dataclasses.replace(self.config, release_steps=0)
         closed = nnx.eval_shape(lambda: Van(config, self.activations, rngs=nnx.Rngs(0)))
         params = split(self)[1]
