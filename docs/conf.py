@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `make docs`. Nothing is fetched, neither here nor by the pages."""
 
+import importlib
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 import zoo  # noqa: E402  before anything starts JAX: it says how JAX computes rightly
+from tools.site.checks import rooms  # noqa: E402
 from tools.site.docstrings import house_to_rst, skip_undocumented  # noqa: E402
 
 # What a tutorial solves is not kept between builds, and a build asks no server for weights.
@@ -52,24 +54,31 @@ html_css_files = ["site.css"]
 html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
+    "navbar_persistent": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
 }
 
 
-def cards_are_pages(app, name, source):
-    """Links to a weight's card, beside its bytes, lead to the page of the site that shows it."""
-    source[0] = re.sub(
-        r"\((?:\.\./)*checkpoints/([\w.]+)/card\.md\)", rf"({_up(name)}weights/\1.md)", source[0]
+def links_of_the_site(app, name, source):
+    """Links that lead out of docs/: a card is a page here; tests are named, not carried."""
+    up = "../" * name.count("/")
+    text = re.sub(
+        r"\((?:\.\./)*checkpoints/([\w.]+)/card\.md\)", rf"({up}weights/\1.md)", source[0]
     )
+    source[0] = re.sub(r"\[([^\]]*)\]\((?:\.\./)+tests/[^)]*\)", r"\1", text)
 
 
-def _up(name):
-    return "../" * name.count("/")
+def resolve_names():
+    """Rooms that import on first use have their public names now, or Sphinx would not see them."""
+    for room in rooms():
+        module = importlib.import_module(room)
+        vars(module).update({n: getattr(module, n) for n in getattr(module, "__all__", ())})
 
 
 def setup(app):
     """Docstrings as this code base writes them, and no lines for what they do not say."""
-    app.connect("source-read", cards_are_pages)
+    resolve_names()
+    app.connect("source-read", links_of_the_site)
     app.connect("autodoc-process-docstring", house_to_rst)
     app.connect("autodoc-skip-member", skip_undocumented)

@@ -1,5 +1,6 @@
 """Weights as ONNX files and StableHLO programs answer as the zoo does, in runtimes of their own."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from tests.test_export import MODELS, _images, _model
 from zoo.classifier import Classifier
 from zoo.data import Preprocessing, open_source
 from zoo.export import ExportError, export
-from zoo.models import create_model
+from zoo.models import Layer, create_model
 from zoo.pretrained import load_pretrained
 from zoo.shaping import ShapedActivation
 from zoo.shaping.pointwise import ACTIVATIONS
@@ -92,7 +93,7 @@ def test_every_activation_is_written_to_onnx(tmp_path):
         slope = 0.3 if name == "leaky_relu" else None
         shaped = ShapedActivation(name, 1.1, 0.2, 0.9, -0.1, slope)
         graph = _Graph(onnx, name, (shaped,))
-        made = _activation(graph, None, "x")
+        made = _activation(graph, Layer("activation"), "x")
         value, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
         whole = onnx.helper.make_graph(
             graph.nodes, name, [value("x", float32, [241])], [value(made, float32, [241])],
@@ -130,6 +131,11 @@ def test_what_onnx_is_not_written_with_is_refused_by_name(tmp_path, monkeypatch)
     monkeypatch.delitem(sys.modules["zoo.export.onnx"]._LAYERS, "mean")
     with pytest.raises(ExportError, match="layers of kind mean, .*; use stablehlo"):
         export(model, tmp_path / "out.onnx", format="onnx")
+    model = Classifier(
+        create_model("diracnet18", num_classes=2, width=0.0625), Preprocessing((32, 32))
+    )
+    with pytest.raises(ExportError, match="use stablehlo"):
+        export(dataclasses.replace(model, classes=("a", "b")), tmp_path / "o.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
 
 

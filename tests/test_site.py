@@ -50,7 +50,7 @@ def test_links_that_lead_nowhere_are_found(tmp_path):
 
 
 def test_docstrings_become_what_sphinx_reads():
-    text = """Sum of `a` and `b * c`, an *old* thing_.
+    text = """Sum of `zoo.a` and `b * c`, an *old* thing_.
 
       total = a + b
 
@@ -64,15 +64,18 @@ def test_docstrings_become_what_sphinx_reads():
 
     Raises:
       ValueError: for `nan`.
+
+    Source: a paper.
     """
     lines = [line.removeprefix("    ") for line in text.splitlines()]
     assert converted(lines) == [
-        r"Sum of :py:obj:`a`\  and ``b * c``\ , an \*old\* thing\_.", "",
+        r"Sum of :py:obj:`zoo.a`\  and ``b * c``\ , an \*old\* thing\_.", "",
         "::", "", "    total = a + b", "",
         ":param a: one number, which may be large: very.",
         r":param \*\*options: others.", "",
         ":returns: Per file: its number.", "",
-        r":raises ValueError: for :py:obj:`nan`\ .", "",
+        r":raises ValueError: for ``nan``\ .", "",
+        "Source: a paper.", "",
     ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """docs/gallery.md and a page a published weight: its card, its numbers, its training curve."""
 
 import json
+import re
 from pathlib import Path
 
 from tools.pages.page import Page
@@ -51,7 +52,8 @@ def _page(weight: Weight, all: dict[str, Weight], checkpoints: Path, docs: Path)
     title, _, rest = body.strip().partition("\n")
     drawn = _figure(weight, all, checkpoints)
     shown = "".join(f"![{figure.caption}](figures/{figure.name}.svg)\n\n" for figure in drawn)
-    text = f"{title}\n\n{shown}{rest.strip()}\n"
+    rest = re.sub(r"\(\.\./([\w.]+)/card\.md\)", r"(\1.md)", rest.strip())  # cards are pages here
+    text = f"{title}\n\n{shown}{rest}\n"
     path = docs / "weights" / f"{weight.id}.md"
     return Page(path, text, drawn, colours(list(all.values())))
 

@@ -35,7 +35,7 @@ class _Page(html.parser.HTMLParser):
 
 def broken_links(site: Path) -> list[str]:
     """Sentences, one for each link inside the site that leads nowhere and each foreign resource."""
-    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in _written(site)}
     problems = []
     for path, page in sorted(pages.items()):
         name = path.relative_to(site)
@@ -47,6 +47,11 @@ def broken_links(site: Path) -> list[str]:
             if (problem := _problem(path, link, pages))
         ]
     return problems
+
+
+def _written(site: Path) -> list[Path]:
+    """Pages, without the templates that a theme leaves beside its styles."""
+    return [path for path in site.rglob("*.html") if "_static" not in path.parts]
 
 
 def _problem(path: Path, link: str, pages: dict[Path, _Page]) -> str:

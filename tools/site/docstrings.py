@@ -5,6 +5,8 @@ the sections Args, Attributes, Returns and Raises hold one item a paragraph. Sph
 reStructuredText, where most of this would mean something else.
 """
 
+import functools
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,7 +15,8 @@ _SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):\s*$")
 _ITEM = re.compile(r"^(\*{0,2}[\w., |]+?): (.*)$")
 _FIELD = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}
 _MARKUP = re.compile(r"([*|\\])|(?<=\w)(_)(?!\w)")
-_NAME = re.compile(r"[A-Za-z_][\w.]*")
+# A plain word in backticks is an argument or a command far more often than a function.
+_NAME = re.compile(r"(?=.*[A-Z_.])[A-Za-z_][\w.]*")
 
 
 def house_to_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -24,8 +27,12 @@ def house_to_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: 
 def skip_undocumented(
     app: Any, what: str, name: str, obj: Any, skip: bool, options: Any
 ) -> bool | None:
-    """Sphinx's event: leaves out members of classes that say nothing; module members stay."""
-    has_words = bool((getattr(obj, "__doc__", None) or "").strip())
+    """Sphinx's event: leaves out members of classes that say nothing; module members stay.
+
+    Fields are told by the docstring of their class.
+    """
+    speaks = inspect.isroutine(obj) or isinstance(obj, property | functools.cached_property | type)
+    has_words = speaks and bool((getattr(obj, "__doc__", None) or "").strip())
     return True if what == "class" and not has_words else None
 
 
@@ -46,23 +53,18 @@ def converted(lines: Iterable[str]) -> list[str]:
 def _paragraphs(lines: Iterable[str]) -> Iterator[list[str]]:
     """Blocks between empty lines; code below a sentence is a block, a section has all of its."""
     block: list[str] = []
-    in_section = False
     for line in lines:
-        if in_section and (not line.strip() or line.startswith(" ")):
+        is_section = bool(block) and bool(_SECTION.match(block[0]))
+        if is_section and (not line.strip() or line.startswith(" ")):
             block.append(line)
             continue
         in_code = bool(block) and block[0].startswith(" ")
-        ends = (
-            not line.strip()
-            or _SECTION.match(line)
-            or (bool(block) and line.startswith(" ") != in_code)
-        )
-        if ends and block:
+        turns = is_section or line.startswith(" ") != in_code or bool(_SECTION.match(line))
+        if block and (turns or not line.strip()):
             yield block
             block = []
         if line.strip():
             block.append(line)
-        in_section = bool(_SECTION.match(line))
     if block:
         yield block
 

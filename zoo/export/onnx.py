@@ -108,6 +108,13 @@ class _Graph:
                 f"{self.name} has layers of kind {layer.kind}, which onnx is not "
                 f"written with; allowed: {', '.join(_LAYERS)}; use stablehlo"
             )
+        prefix = f"{layer.name}."
+        own = {name.removeprefix(prefix) for name in self.params if name.startswith(prefix)}
+        if layer.name and (more := own - _PARAMETERS[layer.kind]):
+            raise ExportError(
+                f"{self.name}: the weights of {layer.name} are made from {', '.join(sorted(more))} "
+                "too, which onnx is not written with; use stablehlo"
+            )
         return _LAYERS[layer.kind](self, layer, x)
 
     def parameter(self, layer: Layer, name: str, axes: tuple[int, ...] | None = None) -> str:
@@ -136,14 +143,14 @@ def _conv(graph: _Graph, layer: Layer, x: str) -> str:
     side = graph.params[f"{layer.name}.kernel"].shape[0]
     inputs = [graph.parameter(layer, "kernel", (3, 2, 0, 1)), graph.parameter(layer, "bias")]
     return graph.add(
-        "Conv", x, *filter(None, inputs), strides=[layer.stride] * 2, pads=[side // 2] * 4
+        "Conv", x, *filter(None, inputs), strides=[layer.stride] * 2, pads=[(side - 1) // 2] * 4
     )
 
 
 def _max_pool(graph: _Graph, layer: Layer, x: str) -> str:
-    side = layer.kernel_size
+    side, margin = layer.kernel_size, (layer.kernel_size - 1) // 2
     return graph.add(
-        "MaxPool", x, kernel_shape=[side] * 2, strides=[layer.stride] * 2, pads=[side // 2] * 4
+        "MaxPool", x, kernel_shape=[side] * 2, strides=[layer.stride] * 2, pads=[margin] * 4
     )
 
 
@@ -172,12 +179,7 @@ def _dense(graph: _Graph, layer: Layer, x: str) -> str:
 
 def _activation(graph: _Graph, layer: Layer, x: str) -> str:
     """output_scale (phi(input_scale x + input_shift) + output_shift)."""
-    if len(graph.activations) != 1:
-        raise ExportError(
-            f"{graph.name} has {len(graph.activations)} activations and its "
-            "layout does not say which is where; use stablehlo"
-        )
-    shaped: ShapedActivation = graph.activations[0]
+    shaped = graph.activations[layer.index]
     x = _scaled(graph, "Mul", x, shaped.input_scale)
     x = _scaled(graph, "Add", x, shaped.input_shift)
     x = _PHI[shaped.phi](graph, x, shaped)
@@ -217,6 +219,11 @@ _LAYERS: Mapping[str, Callable[[_Graph, Layer, str], str]] = {
     "max_pool": _max_pool,
     "mean": _mean,
     "dense": _dense,
+}
+_PARAMETERS = {
+    "conv": {"kernel", "bias"},
+    "dense": {"kernel", "bias"},
+    "norm": {"scale", "bias", "mean", "var"},
 }
 _PHI: Mapping[str, Callable[[_Graph, str, ShapedActivation], str]] = {
     **{name: _node(name.capitalize()) for name in ("tanh", "atan", "asinh", "sin", "cos")},
