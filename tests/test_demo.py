@@ -5,22 +5,11 @@ import io
 import re
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from zoo.demo.running import most_confused
 from zoo.evaluation.examples import Answers
-from zoo.report import (
-    Figure,
-    MissingChartsError,
-    Panel,
-    Section,
-    Series,
-    draw,
-    page,
-    picture,
-    table,
-)
+from zoo.report import Section, page, picture, table
 
 
 def _answers(pairs):
@@ -48,10 +37,3 @@ def test_a_page_needs_nothing_but_itself_and_escapes_what_it_is_given():
     assert not re.search(r"(src|href)=\"?http", text)
     data = re.search(r"base64,([^\"]+)\"", text)[1]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), image)
-
-
-def test_without_matplotlib_the_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    figure = Figure("f", "c", "x", "y", (Panel("", (Series("a", (0.0,), (1.0,)),)),))
-    with pytest.raises(MissingChartsError, match="pip install"):
-        draw(figure, ["a"])

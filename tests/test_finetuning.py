@@ -1,5 +1,6 @@
 """Fine-tuning keeps what was learned, replaces the head, and leaves a run that stands alone."""
 
+import base64
 import contextlib
 import dataclasses
 import html
@@ -21,13 +22,18 @@ from zoo.cli import main
 from zoo.data import Augmentation, Preprocessing, open_source, subset
 from zoo.data.records import ArraySource, source_labels
 from zoo.evaluation import evaluate, predict
+from zoo.evaluation.measures import wilson_interval
+from zoo.export import export
 from zoo.finetuning import finetune, finetuning_config, linear_probe
 from zoo.finetuning.baseline import pixel_baseline
 from zoo.finetuning.origin import OtherRunError
+from zoo.finetuning.outcome import PROBE as SOLVED
+from zoo.finetuning.outcome import TRAINED, Candidate, better
 from zoo.finetuning.pictures import look_at, size_warning
 from zoo.finetuning.plan import Splits, splits_of, trainable_pattern
 from zoo.finetuning.probe import PENALTIES
-from zoo.pretrained import load_pretrained
+from zoo.pretrained import load_pretrained, read_manifest, record_of
+from zoo.report.answer_charts import confusion_chart
 from zoo.training import OptimizerConfig, TrainConfig, read_metrics
 
 CLASSES = ("7", "3", "8")
@@ -215,11 +221,15 @@ def test_report_eval_and_predict_count_the_same(capsys, photos, tuned):
     shown = {(row[0], p): int(n) for row in rows for p, n in zip(head[1:], row[1:], strict=True)}
     assert shown == counts
     right = sum(counts[name, name] for name in CLASSES)
-    assert f"{right} of {len(files)} images" in page
+    assert f"{right} right of all {len(files)} images" in page
     assert tuned.metrics["top1"] == right / len(files)
     by_class = {row[0]: row[1:3] for row in _Tables(page).tables["classes"][1:]}
     assert by_class == {name: ["20", str(counts[name, name])] for name in CLASSES}
-    assert f"{len(files) - right} mistakes" in page
+    assert f"{len(files) - right} mistakes, as the network saw them" in page
+    wrong = {(t, p): n for (t, p), n in counts.items() if t != p and n}
+    pairs = [(row[0], row[1], int(row[2])) for row in _Tables(page).tables["pairs"][1:]]
+    assert {(t, p): n for t, p, n in pairs} == wrong
+    assert [n for *_, n in pairs] == sorted(wrong.values(), reverse=True)
     command = tuned.commands[0].split()[1:]
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["correct1"] == right
@@ -248,6 +258,48 @@ def test_what_training_prints_names_the_split(capsys, tuned, printed):
     assert main(tuned.commands[0].split()[1:]) == 0
     right = round(tuned.metrics["top1"] * 60)
     assert f"{right} right of all 60 examples of folder:" in capsys.readouterr().out
+
+
+def test_the_report_sets_the_kept_network_beside_what_is_simpler(photos, tuned):
+    page = (tuned.workdir / "report.html").read_text()
+    head, *rows = _Tables(page).tables["comparison"]
+    assert head[1] == "top-1 on test" and len(rows) == 4
+    right = [int(row[3].split(" / ")[0]) for row in rows]
+    networks = [tuned.probe.test.correct1, tuned.trained.test.correct1]
+    assert right == [20, tuned.baseline.correct1, *networks]  # 20 images of each class
+    assert [row[1] for row in rows] == [f"{100 * count / 60:.2f} %" for count in right]
+    for row, one in zip(rows[2:], (tuned.probe, tuned.trained), strict=True):
+        low, high = wilson_interval(one.test.correct1, 60)
+        assert row[2] == f"{100 * low:.1f} to {100 * high:.1f} %"
+        # Every class has 20 images, so that balanced is plain.
+        assert (row[4], row[6]) == (row[1], f"{100 * one.validation.top1:.2f} %")
+    kept = re.findall(r'<tr class="kept"><td>([^<]*)', page)
+    assert kept == [tuned.best.name]
+
+
+def test_the_report_shows_what_the_network_saw_and_where_it_lies(photos, tuned):
+    page = (tuned.workdir / "report.html").read_text()
+    assert "8 x 8 pixels in grey: not changed at random" in page
+    figures = re.findall(r'<figure><img alt="" src="data:image/png;base64,([^"]*)">(.*?)</f', page)
+    pictures = [Image.open(io.BytesIO(base64.b64decode(data))) for data, _ in figures]
+    assert {picture.size for picture in pictures} == {(8, 8)}
+    captions = re.findall(r"<figcaption>(test/[^<]*)<br>is (\w+), taken for (\w+)", page)
+    assert len(captions) == min(12, 60 - tuned.best.test.correct1)
+    seen = tiny_model().preprocess
+    for (path, label, said), (data, text) in zip(captions, figures[-len(captions) :], strict=True):
+        assert path in text and path.split("/")[1] == label != said
+        expected = seen.transform(np.asarray(Image.open(photos / path).convert("RGB")))
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        assert np.array_equal(shown, expected[..., 0])
+
+
+def test_many_classes_are_a_chart_of_shares():
+    names = [f"kind {i}" for i in range(30)]
+    matrix = np.random.default_rng(0).integers(0, 9, (30, 30))
+    element = confusion_chart(matrix, names)
+    assert element == confusion_chart(matrix, names)  # the same numbers, the same bytes
+    svg = base64.b64decode(re.search(r"base64,([^\"]*)", element)[1]).decode()
+    assert all(svg.count(f">{name}<") == 2 for name in names) and "<script" not in svg
 
 
 def test_the_report_needs_no_network(tuned):
@@ -349,20 +401,44 @@ def test_training_stops_when_nothing_gets_better_and_the_probe_is_kept(photos, t
     assert "kept is the linear probe" in capsys.readouterr().err
 
 
-def test_a_run_is_never_worse_than_its_probe(photos, probed, tmp_path, capsys):
-    result = _tune(photos, tmp_path / "run", learning_rate=30.0, steps=4, progress=True)
-    ours, theirs = (r.validation["top1"] for r in (result, probed))
-    assert ours == theirs > result.trained.validation.top1  # the steps did harm
-    assert (result.step, result.steps_made, result.metrics) == (0, 4, probed.metrics)
-    kept, solved = load_pretrained(result.workdir).split()[1], probed.model.split()[1]
-    assert all(np.array_equal(kept[name], solved[name]) for name in solved)
-    assert not np.array_equal(
-        kept["head.kernel"], load_pretrained(result.workdir, step=4).split()[1]["head.kernel"]
+def test_a_run_is_never_worse_than_its_probe(tuned, probed, printed):
+    ours, theirs = (one.validation["top1"] for one in (tuned, probed))
+    assert ours == theirs > tuned.trained.validation.top1  # the steps did harm
+    assert (tuned.step, tuned.metrics) == (0, probed.metrics) and tuned.steps_made > 0
+    kept, solved, trained = (
+        load_pretrained(run.workdir, step=step).split()[1]
+        for run, step in ((tuned, None), (probed, None), (tuned, tuned.trained.step))
     )
-    said = capsys.readouterr().err
-    assert f"the linear probe {100 * theirs:.2f} %, difference -" in said
-    again = _tune(photos, tmp_path / "run", learning_rate=30.0, steps=4)
-    assert (again.step, again.metrics) == (0, result.metrics)
+    assert all(np.array_equal(kept[name], solved[name]) for name in solved)
+    assert not all(np.array_equal(kept[name], trained[name]) for name in trained)
+    assert f"the linear probe {100 * theirs:.2f} %, difference -" in printed["tuned"]
+
+
+@pytest.mark.parametrize(
+    ("right", "loss", "kept"),
+    [
+        (11, 2.0, TRAINED),
+        (10, 0.9, TRAINED),
+        (10, 1.0, SOLVED),
+        (10, 1.1, SOLVED),
+        (9, 0.1, SOLVED),
+    ],
+)
+def test_the_better_is_more_often_right_and_of_equals_surer(tuned, right, loss, kept):
+    def one(name, correct1, loss):
+        found = dataclasses.replace(tuned.best.validation, correct1=correct1, loss=loss)
+        return Candidate(name, 1, found, found)
+
+    probe = one(SOLVED, 10, 1.0)
+    assert better(probe, one(TRAINED, right, loss)).name == kept
+    assert better(probe, None) is probe
+
+
+def test_a_run_directory_stands_for_the_step_that_was_chosen(tuned, tmp_path):
+    copy = shutil.copytree(tuned.workdir, tmp_path / "run")
+    (copy / "chosen.json").write_text(json.dumps({"step": tuned.trained.step}))
+    ours, theirs = (load_pretrained(copy, step=s).split()[1] for s in (None, tuned.trained.step))
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
 def test_every_option_reaches_the_run(photos, tmp_path):
@@ -527,3 +603,65 @@ def test_a_network_no_configuration_can_name_is_refused(tmp_path):
     own = dataclasses.replace(tiny_model(), provenance=Provenance())
     with pytest.raises(ValueError, match="of no registered architecture; register its family"):
         finetune(own, "digits", workdir=tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def exported(tuned, tmp_path_factory):
+    return export(tuned.workdir, tmp_path_factory.mktemp("out") / "flowers", format="huggingface")
+
+
+def test_the_manifest_of_a_run_holds_what_was_measured_and_how(photos, tuned, exported):
+    manifest = read_manifest(exported)
+    assert manifest.id == "vanilla_resnet18_he_relu.flowers"
+    (name, measured), *others = manifest.metrics.items()
+    assert (name, others) == (f"folder:{photos.name} test", [])
+    result = json.loads((tuned.workdir / "result.json").read_text())
+    assert measured["correct1"] == tuned.best.test.correct1 and measured["n"] == 60
+    assert measured["balanced_accuracy"] == result["metrics"]["balanced_accuracy"]
+    recipe = manifest.recipe
+    assert (recipe["steps"], recipe["optimizer"]["learning_rate"]) == (tuned.step, 0.01)
+    assert recipe["finetuning"]["weight"] == tuned.weight
+    assert [recipe["finetuning"][k] for k in ("probe", "trained", "baseline")] == [
+        result[k] for k in ("probe", "trained", "baseline")
+    ]
+    again = load_pretrained(str(exported))
+    assert again.manifest == manifest and again.classes == tuned.model.classes
+    # A classifier remembers its run, wherever it is exported from.
+    record = record_of(load_pretrained(tuned.workdir))
+    assert (record["metrics"], record["recipe"]) == (manifest.metrics, manifest.recipe)
+
+
+def test_the_card_of_a_run_is_read_by_hubs(photos, tuned, exported):
+    hub = pytest.importorskip("huggingface_hub")
+    text = (exported / "README.md").read_text()
+    card = hub.ModelCard(text).data
+    assert (card.base_model, card.datasets) == (tuned.weight["name"], ["imagefolder"])
+    found = {entry.metric_type: entry for entry in card.eval_results}
+    assert found["accuracy"].metric_value == tuned.metrics["top1"]
+    assert found["balanced_accuracy"].metric_value == tuned.metrics["balanced_accuracy"]
+    data = (found["accuracy"].dataset_name, found["accuracy"].dataset_split)
+    assert data == (f"folder:{photos.name}", "test")
+    for one in (tuned.probe, tuned.trained, tuned.baseline):
+        test = getattr(one, "test", one)
+        assert f"| {100 * test.correct1 / 60:.2f} % | {test.correct1} / 60 |" in text
+    true, said, count, n = tuned.confused[0]
+    assert f"- {true} taken for {said}: {count} of {n}" in text
+    assert "holdout chose its step and test measured it" in text
+    assert f"folder:{photos.name}: terms not stated" in text
+
+
+def test_no_path_of_this_machine_is_exported(photos, tuned, exported):
+    for path in exported.iterdir():
+        assert str(photos.parent).encode() not in path.read_bytes(), path.name
+
+
+def test_what_is_known_of_the_data_is_on_report_and_card(photos, tmp_path):
+    terms = "own photographs, CC BY 4.0"
+    result = _tune(photos, tmp_path / "run", data_terms=terms, **PROBE)
+    assert f"folder:{photos}; {terms}" in (result.workdir / "report.html").read_text()
+    record = record_of(load_pretrained(result.workdir))
+    name = result.weight["name"]
+    assert record["data_terms"] == (
+        f"folder:{photos.name}: {terms}; {name}: terms of its data not stated"
+    )
+    assert record["recipe"]["finetuning"]["trained"] is None

@@ -5,6 +5,7 @@ it is an ordinary NNX module of structure and weights; nothing is attached to it
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -58,12 +59,15 @@ class Provenance:
       shaping: the methods that solved the activations, as they were used.
       manifest: of the published weight; None for fresh weights and those of a run.
       report: in what the network differs from those weights, where it was adapted.
+      run: what a training run says beside its network, as fields of a manifest: its metrics,
+        recipe and terms of its data.
     """
 
     arch: str = ""
     shaping: tuple[Shaping, ...] = ()
     manifest: "Manifest | None" = None
     report: LoadReport | None = None
+    run: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:

@@ -61,12 +61,10 @@ class Compare(Command):
 def compare(command: Compare) -> Output:
     """Trains what is missing, then the table and the page of what is there."""
     from zoo.common.words import table
-    from zoo.report import require_charts
     from zoo.study.page import render
     from zoo.study.table import HEADER, cells, make_row
     from zoo.training import RunStopped
 
-    require_charts()
     study, folder = _study(command), Path(command.workdir).expanduser().absolute()
     code = 0
     try:

@@ -30,9 +30,7 @@ def demo(command: Demo) -> Output:
     """The whole job, and where its report is."""
     from zoo.demo.page import render
     from zoo.demo.running import run
-    from zoo.report import require_charts
 
-    require_charts()
     folder = Path(command.out)
     shown = run(folder, command.steps, command.data_dir)
     page = folder / "report.html"

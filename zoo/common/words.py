@@ -1,4 +1,4 @@
-"""Words for people: the nearest name to a misspelt one, the order of names, tables."""
+"""Words for people: the nearest name to a misspelt one, the order of names, numbers, tables."""
 
 import difflib
 import re
@@ -21,6 +21,16 @@ def natural_order(name: str) -> list[tuple[int, int | str]]:
     """Sorting key under which resnet50 comes before resnet101."""
     parts = re.split(r"(\d+)", name)
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+
+
+def plural(count: int, word: str) -> str:
+    """ "1 mistake", "2 mistakes"."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share of 1 in percent."""
+    return f"{100 * share:.{digits}f} %"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

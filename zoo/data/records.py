@@ -228,11 +228,9 @@ def encoded_record(source: Source, index: int) -> tuple[bytes, int] | None:
 
 
 def example_names(source: Source) -> list[str]:
-    """A name per example: its file's name where there is a file, else its number."""
+    """A name per example: its file, from the folder of the data on, or else its number."""
     if isinstance(source, SourceView):
         names = example_names(source.source)
         return [names[int(index)] for index in source.indices]
-    store, paths = getattr(source, "store", None), getattr(source, "paths", None)
-    if store is not None:
-        return list(store.names)
-    return [str(k) for k in range(len(source))] if paths is None else [p.name for p in paths]
+    named = getattr(source, "store", source)
+    return list(getattr(named, "names", map(str, range(len(source)))))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 CALIBRATION_BINS = 15
+_PAIRS = 10
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -67,6 +68,20 @@ def per_class_counts(
     """
     right = np.bincount(labels[correct], minlength=classes)
     return right.astype(np.int64), np.bincount(labels, minlength=classes).astype(np.int64)
+
+
+def confusion_matrix(label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """[true class, predicted class] -> number of examples, int64."""
+    counts = np.bincount(label.astype(np.int64) * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def confused_pairs(matrix: np.ndarray) -> list[tuple[int, int, int]]:
+    """(true class, predicted class, examples) of the most frequent mistakes, most first."""
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
+    order = np.argsort(-wrong.ravel(), kind="stable")[:_PAIRS]
+    pairs = [divmod(int(place), len(matrix)) for place in order]
+    return [(true, said, int(wrong[true, said])) for true, said in pairs if wrong[true, said]]
 
 
 def balanced_accuracy(labels: np.ndarray, correct: np.ndarray) -> float:

@@ -53,15 +53,20 @@ class Origin:
         model: Classifier,
         sources: Mapping[str, Source],
         config: TrainConfig,
+        *,
+        named: str = "",
     ) -> "Origin":
-        """What fine-tuning `model` on these splits by this plan begins from."""
+        """What fine-tuning `model`, asked for as `named`, on these splits begins from."""
         data = {
             name: {"source": source.name, "n": len(source), "sha256": content_digest(source)}
             for name, source in sources.items()
         }
-        return cls(
-            {"name": model.provenance.name, "sha256": weight_digest(model)}, data, config.to_json()
-        )
+        about = model.manifest
+        name = about.id if about else named or model.provenance.name
+        weight = {"name": name, "sha256": weight_digest(model)}
+        terms = about.data_terms if about else model.provenance.run.get("data_terms")
+        weight |= {"data_terms": terms} if terms else {}
+        return cls(weight, data, config.to_json())
 
     def save(self, workdir: Path) -> None:
         """Writes it into the run directory, whole or not at all."""

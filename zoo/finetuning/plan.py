@@ -97,6 +97,13 @@ def _any_of(parts: Sequence[str]) -> str:
     return f"^({'|'.join(re.escape(part) for part in parts)})\\."
 
 
+def layers_trained(train: str) -> str:
+    """What `train` names, in words."""
+    if train in ("head", "all"):
+        return {"head": "the head alone", "all": "all"}[train]
+    return f"the last {train.removeprefix('last:')} blocks and the head"
+
+
 def finetuning_config(
     model: Classifier,
     data: str,

@@ -1,185 +1,204 @@
-"""The report of a fine-tuning run: one HTML page that needs nothing else."""
+"""The report of a fine-tuning run: what was kept, against what, and what it gets wrong."""
 
-import base64
 import html
-import io
-import string
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from zoo.common import files
-from zoo.data import Source
-from zoo.data.records import example_names
-from zoo.evaluation import EvalResult
-from zoo.evaluation.examples import Answers
-from zoo.evaluation.measures import calibration_bins, per_class_counts
-from zoo.finetuning.charts import line_chart, reliability_diagram
+from zoo.common.words import percent, plural
+from zoo.data import Source, TrainPipeline
+from zoo.data.sources import source_labels
+from zoo.evaluation.measures import paired_difference
+from zoo.finetuning.answers import by_class, calibration, confusions, mistakes
+from zoo.finetuning.outcome import measurement, right
+from zoo.finetuning.result import FinetuneResult
+from zoo.report import Section, page, picture, table
+from zoo.report.answer_charts import curves
 from zoo.training import TrainConfig, read_metrics
 
-MISTAKES_SHOWN, _LARGEST_MATRIX, _CONFUSIONS_SHOWN = 12, 40, 40
-_PICTURE_SIDE = 128
-_PAGE = string.Template("""<!doctype html><html lang="en"><meta charset="utf-8">
-<title>$title</title>
-<style>body{font:16px/1.5 sans-serif;max-width:56em;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:.5em 0}td,th{padding:.15em .6em;text-align:right}
-th{font-weight:600}tr>:first-child{text-align:left}svg{color:#1f6feb;fill:#1f6feb;font-size:12px}
-svg text{fill:#444}figure{display:inline-block;margin:.4em;text-align:center;font-size:13px}
-figure img{image-rendering:pixelated;width:${side}px;height:${side}px;object-fit:contain}
-pre{background:#f4f4f4;padding:.7em;overflow-x:auto}.wide{overflow-x:auto}</style>
-<h1>$title</h1><p>$summary</p>$warnings
-<h2>Curves</h2>$curves
-<h2>Confusion matrix</h2>$confusion
-<h2>Worst mistakes</h2>$mistakes
-<h2>Classes</h2>$classes
-<h2>Calibration</h2>$calibration
-<h2>What was kept</h2><p>$kept</p>
-<h2>Use it</h2><pre>$commands</pre></html>
-""")
+_SAMPLES_SHOWN = 6
 
 
-def write_report(
-    path: Path, result: dict[str, Any], measured: EvalResult, source: Source, config: TrainConfig
-) -> None:
-    """Writes the page.
+class Shown(NamedTuple):
+    """What the page is made of: the result, its plan, and images of the two splits.
 
-    Args:
-      path: of the page.
-      result: `FinetuneResult.to_json()`.
-      measured: of the best network, with its answers.
-      source: the examples that were measured.
-      config: of the run.
+    Attributes:
+      result: of the run.
+      config: its plan.
+      trained: examples that were trained on.
+      measured: examples that were measured, in the order of `result.best.test.answers`.
     """
-    classes, answers = result["classes"], measured.answers
+
+    result: FinetuneResult
+    config: TrainConfig
+    trained: Source
+    measured: Source
+
+
+def write_report(path: Path, shown: Shown) -> None:
+    """Writes the page."""
+    result, config = shown.result, shown.config
+    classes, answers = result.model.classes, result.best.test.answers
     if answers is None:
         raise ValueError("the report shows single images; use what `evaluate` returned")
-    matrix = confusion_matrix(answers.label, answers.predicted, len(classes))
-    page = _PAGE.substitute(
-        title=html.escape(f"{result['model']} on {config.data.name}"),
-        side=_PICTURE_SIDE,
-        summary=_summary(result, measured),
-        warnings="".join(f"<p>⚠ {html.escape(text)}</p>" for text in result["warnings"]),
-        curves=_curves(path.parent, result),
-        confusion=_confusion(matrix, classes),
-        mistakes=_mistakes(answers, source, classes),
-        classes=_classes(answers, classes),
-        calibration=_calibration(answers, measured.calibration_error),
-        kept=(
-            f"{result['kept']} parameters began as the pretrained ones, "
-            f"{html.escape(', '.join(result['new']))} as the linear probe. Trained from there: "
-            f"<code>{html.escape(config.trainable)}</code>, learning rate "
-            f"{config.optimizer.learning_rate:g}, layer decay {config.optimizer.layer_decay:g}, "
-            f"{result['steps_made']} of at most {config.steps} steps."
-        ),
-        commands=html.escape("\n".join(result["commands"])),
+    trained = np.bincount(source_labels(shown.trained), minlength=len(classes))
+    warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in result.warnings)
+    sections = (
+        Section("", "", _comparison(result) + warnings),
+        _seen(shown),
+        Section("Curves", "", _curves(path.parent, result, config)),
+        confusions(result, answers),
+        mistakes(answers, shown.measured, config.preprocessing, classes),
+        Section("Classes", "", by_class(answers, trained, classes)),
+        calibration(result.best.test, answers),
+        Section("How it was made", "", _made(shown)),
+        Section("Use it", "", f"<pre>{html.escape(chr(10).join(result.commands))}</pre>"),
     )
-    files.write(path, page)
+    title = f"{result.weight['name']} on {config.data.name}"
+    files.write(path, page(title, sections, _summary(result)))
 
 
-def confusion_matrix(label: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """[true class, predicted class] -> number of examples, int64."""
-    counts = np.bincount(label.astype(np.int64) * classes + predicted, minlength=classes**2)
-    return counts.reshape(classes, classes)
-
-
-def _summary(result: dict[str, Any], measured: EvalResult) -> str:
-    splits, low_high = result["splits"], measured.top1_interval
-    chosen = result["validation"]
-    same = splits["choose"] == splits["measure"]
-    warning = " The same images chose the step, so it is a little too good." if same else ""
+def _summary(result: FinetuneResult) -> str:
+    measured, splits = result.best.test, result.splits
+    low, high = measured.top1_interval
+    same = " The same images chose the step, so it is a little too good."
     return (
-        f"Top-1 <b>{100 * measured.top1:.3f} %</b>: {measured.correct1} of {measured.n} images of "
-        f"{html.escape(measured.data)} {splits['measure']} (95 % interval "
-        f"{100 * low_high[0]:.1f} to {100 * low_high[1]:.1f} %).{warning} Step {result['step']} "
-        f"has the lowest loss on {splits['choose']}, {chosen['loss']:.3f}, and top-1 "
-        f"{100 * chosen['top1']:.2f} % of {chosen['n']:.0f} images; step 0 is the linear probe."
+        f"Kept is {result.best.name}, step {result.step}: {measured.correct1} right of all "
+        f"{plural(measured.n, 'image')} of {measured.data} {splits.measure}, top-1 "
+        f"{percent(measured.top1)} (95 % interval {100 * low:.1f} to {percent(high, 1)})."
+        + (same if splits.choose == splits.measure else "")
     )
 
 
-def _curves(workdir: Path, result: dict[str, Any]) -> str:
+def _comparison(result: FinetuneResult) -> str:
+    """The kept network beside the other one, the pixels alone, and the largest class."""
+    answers, base = result.best.test.answers, result.baseline
+    largest = int(np.bincount(answers.label).max()) if answers is not None else 0
+    n, chosen = base.n, result.splits.choose
+    rows = [
+        ("always the largest class", percent(largest / n), "", f"{largest} / {n}", "", "", ""),
+        (
+            f"logistic regression on {base.side}-pixel pictures", percent(base.correct1 / n),
+            _interval(base.to_json()["interval"]), f"{base.correct1} / {n}", "", "", "",
+        ),
+    ]  # fmt: skip
+    networks = [result.probe, *([result.trained] if result.trained else [])]
+    for one in networks:
+        test = measurement(one.test)
+        rows.append(
+            (
+                one.name, percent(test["top1"]), _interval(test["top1_interval"]),
+                f"{test['correct1']} / {test['n']}", percent(test["balanced_accuracy"]),
+                f"{test['loss']:.3f}", percent(one.validation.top1),
+            )
+        )  # fmt: skip
+    measure = result.splits.measure
+    head = (
+        "", f"top-1 on {measure}", "95 % interval", "right / images", "balanced accuracy", "loss",
+        f"top-1 on {chosen}",
+    )  # fmt: skip
+    kept = 2 + networks.index(result.best)
+    return table(head, rows, id="comparison", kept=kept) + _differences(result)
+
+
+def _interval(ends: Sequence[float]) -> str:
+    return f"{100 * ends[0]:.1f} to {percent(ends[1], 1)}"
+
+
+def _differences(result: FinetuneResult) -> str:
+    """By how much the trained network differs from the probe on the same images."""
+    if result.trained is None:
+        return ""
+    parts = []
+    for split, ours, theirs in (
+        (result.splits.choose, result.trained.validation, result.probe.validation),
+        (result.splits.measure, result.trained.test, result.probe.test),
+    ):
+        difference, low, high = (100 * x for x in paired_difference(right(ours), right(theirs)))
+        parts.append(
+            f"{difference:+.2f} points on {split} (95 % interval {low:+.2f} to {high:+.2f})"
+        )
+    parts = list(dict.fromkeys(parts))
+    return (
+        f"<p>{html.escape(result.trained.name.capitalize())} against {result.probe.name}: "
+        f"{html.escape(', '.join(parts))}. The better on {html.escape(result.splits.choose)} is "
+        "kept.</p>"
+    )
+
+
+def _seen(shown: Shown) -> Section:
+    config = shown.config
+    height, width = config.preprocessing.image_size
+    count = min(_SAMPLES_SHOWN, len(shown.trained))
+    pipeline = TrainPipeline(
+        shown.trained, config.preprocessing, config.augmentation, batch_size=count, seed=config.seed
+    )
+    batch, classes = pipeline.batch(0), shown.result.model.classes
+    figures = "".join(
+        picture(image, classes[label])
+        for image, label in zip(batch["image"], batch["label"], strict=True)
+    )
+    kind = "grey" if config.preprocessing.channels == 1 else "colour"
+    return Section(
+        "What the network saw",
+        f"Training images as the network took them, {height} x {width} pixels in {kind}: "
+        f"{_changes(config)}.",
+        figures,
+    )
+
+
+def _changes(config: TrainConfig) -> str:
+    changes = config.augmentation
+    said = [
+        "half of them mirrored" if changes.flip else "",
+        f"shifted by up to {changes.crop_padding} pixels" if changes.crop_padding else "",
+        f"cut out of {100 * changes.random_resized_crop[0]:g} % of the area or more"
+        if changes.random_resized_crop
+        else "",
+    ]
+    return ", ".join(text for text in said if text) or "not changed at random"
+
+
+def _curves(workdir: Path, result: FinetuneResult, config: TrainConfig) -> str:
     lines = read_metrics(workdir)
     losses = [(line["step"], line["loss"]) for line in lines if line.get("loss") is not None]
     measured = [(line["step"], line["eval"]) for line in lines if "eval" in line]
     if not losses:
         return "<p>The head alone was solved; there are no steps.</p>"
-    split = result["splits"]["choose"]
-    return (
-        line_chart(losses, x="step", y="training loss")
-        + line_chart([(s, m["loss"]) for s, m in measured], x="step", y=f"loss on {split}")
-        + line_chart([(s, m["top1"]) for s, m in measured], x="step", y=f"top-1 on {split}", top=1)
+    return curves(
+        losses,
+        [(step, found["loss"]) for step, found in measured],
+        [(step, found["top1"]) for step, found in measured],
+        split=result.splits.choose,
+        kept=result.step,
+        smoothing=config.regularization.label_smoothing,
     )
 
 
-def _confusion(matrix: np.ndarray, classes: Sequence[str]) -> str:
-    if len(classes) > _LARGEST_MATRIX:
-        wrong = matrix * (1 - np.eye(len(classes), dtype=np.int64))
-        order = np.argsort(-wrong.ravel(), kind="stable")[:_CONFUSIONS_SHOWN]
-        pairs = [divmod(int(k), len(classes)) for k in order if wrong.ravel()[k]]
-        rows = [(classes[t], classes[p], wrong[t, p]) for t, p in pairs]
-        return _table("confusions", ("true", "predicted", "images"), rows)
-    largest = max(1, int(matrix.sum(1).max()))
-    rows = []
-    for name, row in zip(classes, matrix, strict=True):
-        cells = "".join(
-            f'<td style="background:rgba(31,111,235,{count / largest:.2f})">{count}</td>'
-            for count in row
-        )
-        rows.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in classes)
-    return (
-        '<p>Rows: true class; columns: predicted.</p><div class="wide"><table id="confusion">'
-        f"<tr><th></th>{head}</tr>{''.join(rows)}</table></div>"
-    )
-
-
-def _mistakes(answers: Answers, source: Source, classes: Sequence[str]) -> str:
-    names = example_names(source)
-    wrong = np.flatnonzero(answers.rank > 0)
-    worst = wrong[np.argsort(-answers.loss[wrong], kind="stable")][:MISTAKES_SHOWN]
-    if not len(worst):
-        return "<p>None.</p>"
-    figures = "".join(
-        f'<figure><img alt="" src="{_picture(source[int(i)].image)}"><figcaption>'
-        f"{html.escape(names[i])}<br>is {html.escape(classes[answers.label[i]])}, taken for "
-        f"{html.escape(classes[answers.predicted[i]])} ({100 * answers.confidence[i]:.1f} %)"
-        "</figcaption></figure>"
-        for i in worst
-    )
-    return f"<p>{len(wrong)} mistakes; those with the largest loss first.</p>{figures}"
-
-
-def _picture(image: np.ndarray) -> str:
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    picture.thumbnail((2 * _PICTURE_SIDE, 2 * _PICTURE_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _classes(answers: Answers, classes: Sequence[str]) -> str:
-    right, n = per_class_counts(answers.label, answers.rank < 1, len(classes))
+def _made(shown: Shown) -> str:
+    result, config = shown.result, shown.config
+    optimizer, weight = config.optimizer, result.weight
     rows = [
-        (name, k, c, f"{100 * c / k:.1f} %" if k else "-")
-        for name, c, k in zip(classes, right, n, strict=True)
+        ("pretrained weight", f"{weight['name']}, sha256 {weight['sha256'][:16]}"),
+        ("its data", weight.get("data_terms") or "terms not stated"),
+        ("this data", f"{config.data.name}; {result.data_terms or 'terms not stated'}"),
+        ("trained on", plural(len(shown.trained), "image")),
+        ("started from", f"{len(result.kept)} pretrained parameters, the head as linear probe"),
     ]
-    return _table("classes", ("class", "images", "right", "top-1"), rows)
-
-
-def _calibration(answers: Answers, error: float) -> str:
-    bins = calibration_bins(answers.confidence, answers.rank < 1)
-    return (
-        "<p>Expected calibration error <b id='ece'>"
-        f"{error:.4f}</b>. Bars above the dashed line: more often right than "
-        f"the network says; below: less often.</p>{reliability_diagram(bins)}"
-    )
-
-
-def _table(id: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    titles = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return f'<div class="wide"><table id="{id}"><tr>{titles}</tr>{body}</table></div>'
+    if result.steps_made:
+        rows += [
+            ("trained layers", result.layers),
+            ("steps", f"{result.steps_made} of at most {config.steps}"),
+            ("images a step", str(config.data.batch_size)),
+            ("optimiser", f"{optimizer.name}, learning rate {optimizer.learning_rate:g}"),
+            ("weight decay", f"{optimizer.weight_decay:g}"),
+            ("layer decay", f"{optimizer.layer_decay:g}"),
+        ]
+    if config.regularization.class_weights:
+        rows.append(("class weights", "balanced: every class counts alike"))
+    if config.ema_decay is not None:
+        rows.append(("averaged weights", f"decay {config.ema_decay:g}"))
+    return table(("", ""), rows, id="made")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.classifier import Classifier
+from zoo.evaluation.measures import confused_pairs, confusion_matrix
 from zoo.finetuning.baseline import Baseline
 from zoo.finetuning.outcome import Candidate, measurement
 from zoo.finetuning.plan import Splits
@@ -30,7 +31,8 @@ class FinetuneResult:
       kept: parameters that started from the pretrained ones.
       new: parameters that started as the linear probe.
       warnings: what was found odd about the data, and training did not refuse.
-      weight: the pretrained weight, its name and the sha256 of its content.
+      weight: the pretrained weight: its name, the sha256 of its content, and terms of its data.
+      layers: which layers were trained, in words.
       data_terms: terms of the data as the user gave them.
     """
 
@@ -47,6 +49,7 @@ class FinetuneResult:
     new: tuple[str, ...]
     warnings: tuple[str, ...]
     weight: dict[str, str]
+    layers: str
     data_terms: str | None
 
     @property
@@ -64,6 +67,16 @@ class FinetuneResult:
         """Of `model` on the split that chose it."""
         return measurement(self.best.validation)
 
+    @property
+    def confused(self) -> list[tuple[str, str, int, int]]:
+        """(true class, taken for, how often, of how many) of the most frequent mistakes."""
+        answers, names = self.best.test.answers, self.model.classes
+        if answers is None:
+            return []
+        matrix = confusion_matrix(answers.label, answers.predicted, len(names))
+        pairs = confused_pairs(matrix)
+        return [(names[t], names[p], n, int(matrix[t].sum())) for t, p, n in pairs]
+
     def to_json(self) -> dict[str, Any]:
         """All but the model, as JSON values."""
         return {
@@ -79,9 +92,11 @@ class FinetuneResult:
             "probe": self.probe.to_json(),
             "trained": None if self.trained is None else self.trained.to_json(),
             "baseline": self.baseline.to_json(),
+            "confused": self.confused,
             "workdir": str(self.workdir),
             "report": str(self.workdir / REPORT),
             "commands": list(self.commands),
+            "layers": self.layers,
             "kept": len(self.kept),
             "new": list(self.new),
             "warnings": list(self.warnings),

@@ -21,9 +21,9 @@ from zoo.finetuning.options import FinetuneOptions
 from zoo.finetuning.origin import Origin, read_origin
 from zoo.finetuning.outcome import PROBE, TRAINED, better, measured, verdict
 from zoo.finetuning.pictures import look_at, require_sound, size_warning
-from zoo.finetuning.plan import Splits, finetuning_config, splits_of
+from zoo.finetuning.plan import Splits, finetuning_config, layers_trained, splits_of
 from zoo.finetuning.probe import embed, linear_probe
-from zoo.finetuning.report import write_report
+from zoo.finetuning.report import Shown, write_report
 from zoo.finetuning.result import REPORT, FinetuneResult
 from zoo.models import Params, parameters_of
 from zoo.pretrained import load_pretrained
@@ -102,7 +102,7 @@ def finetune(
         validate(config)
     splits = splits_of(data)
     sources = {name: open_split(config, name, None) for name in dataclasses.astuple(splits)}
-    origin = Origin.of(start, sources, config)
+    origin = Origin.of(start, sources, config, named="" if model is start else str(model))
     if before is not None:
         before.require(origin, workdir)
         origin = before
@@ -114,7 +114,7 @@ def finetune(
     if config.steps:
         made = fit(config, workdir, solved=start.solved, progress=progress).step
     with Working("measuring, and writing the report", shown=progress):
-        return _finish(job, made, origin, asked.data_terms)
+        return _finish(job, made, origin, asked)
 
 
 def _begin(job: _Job, origin: Origin) -> Origin:
@@ -177,7 +177,7 @@ def _solve_head(job: _Job) -> None:
     job.say(f"step 0, the linear probe: {job.splits.choose} top1 {found.top1:.2%}, n = {found.n}")
 
 
-def _finish(job: _Job, made: int, origin: Origin, data_terms: str | None) -> FinetuneResult:
+def _finish(job: _Job, made: int, origin: Origin, asked: FinetuneOptions) -> FinetuneResult:
     start, config, workdir, splits = job.start, job.config, job.workdir, job.splits
     choose, test = (job.frames[name] for name in (splits.choose, splits.measure))
     probe = measured(PROBE, workdir, 0, choose, test)
@@ -205,8 +205,10 @@ def _finish(job: _Job, made: int, origin: Origin, data_terms: str | None) -> Fin
         new=new,
         warnings=origin.findings.warnings,
         weight=origin.weight,
-        data_terms=data_terms,
+        layers=layers_trained(asked.train),
+        data_terms=asked.data_terms,
     )
     write_json(workdir / RESULT, {**result.to_json(), "evaluation": best.test.to_json()})
-    write_report(workdir / REPORT, result.to_json(), best.test, job.sources[splits.measure], config)
+    shown = Shown(result, config, job.frames[splits.train], job.sources[splits.measure])
+    write_report(workdir / REPORT, shown)
     return result

@@ -51,7 +51,7 @@ def write_page(report: InspectionReport, folder: str | Path) -> Path:
     The page holds its data and the plotting library: it needs no network.
 
     Raises:
-      MissingPlotsError: if plotly or matplotlib is not installed.
+      MissingPlotsError: if plotly is not installed.
     """
     require_plots()
     import plotly.io
@@ -84,11 +84,10 @@ def write_page(report: InspectionReport, folder: str | Path) -> Path:
 
 
 def require_plots() -> None:
-    """Raises MissingPlotsError unless plotly and matplotlib are installed."""
-    missing = [name for name in ("plotly", "matplotlib") if importlib.util.find_spec(name) is None]
-    if missing:
+    """Raises MissingPlotsError unless plotly is installed."""
+    if importlib.util.find_spec("plotly") is None:
         raise MissingPlotsError(
-            f"plots need {' and '.join(missing)}; install: pip install 'flax-vanilla-zoo[inspect]'"
+            "plots need plotly; install: pip install 'flax-vanilla-zoo[inspect]'"
         )
 
 

@@ -1,9 +1,12 @@
 """The card of a published weight: its manifest, for people."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from zoo.common.words import table
+from zoo.pretrained.hub_card import hub_head
 from zoo.pretrained.manifest import Manifest
 
 
@@ -16,10 +19,11 @@ def render_card(manifest: Manifest, comparison: str = "", source: str | None = N
       source: under which name it is loaded; None: its id.
     """
     sections = [
-        _head(manifest),
+        _head(manifest, for_hub=source is not None),
         f"# {manifest.id}\n\n{_summary(manifest)}",
         f"## Accuracy\n\n{_accuracy(manifest)}" if manifest.metrics else "",
         f"## Comparison\n\n{comparison.strip()}" if comparison.strip() else "",
+        _finetuning(manifest),
         f"## Use\n\n{_use(source or manifest.id)}",
         f"## Training\n\n{_training(manifest)}",
         f"## Limits\n\n{_limits(manifest)}",
@@ -42,14 +46,16 @@ def read_comparison(path: Path) -> str:
     return table(list(rows[0]), [[row[key] for key in rows[0]] for row in rows])
 
 
-def _head(manifest: Manifest) -> str:
+def _head(manifest: Manifest, *, for_hub: bool) -> str:
     lines = [
         f"license: {manifest.licence.lower()}",
         "library_name: flax-vanilla-zoo",
         "pipeline_tag: image-classification",
         "tags: [image-classification, flax, jax]",
     ]
-    if manifest.metrics:
+    if for_hub:
+        lines += hub_head(manifest)
+    elif manifest.metrics:
         lines.append(f"datasets: [{', '.join(manifest.metrics)}]")
     return "\n".join(["---", *lines, "---"])
 
@@ -90,6 +96,38 @@ def _accuracy(manifest: Manifest) -> str:
     return table(header, rows) + repeat
 
 
+def _finetuning(manifest: Manifest) -> str:
+    """What a fine-tuned network is made from, what it was compared with, and what it confuses."""
+    about = manifest.recipe.get("finetuning")
+    if about is None:
+        return ""
+    splits, base = about["splits"], about["baseline"]
+    rows = [[f"logistic regression on {base['side']}-pixel pictures", *_row(base)]]
+    for name in ("probe", "trained"):
+        if about[name] is not None:
+            title = {"probe": "linear probe", "trained": "fine-tuned"}[name]
+            rows.append([title, *_row(about[name]["test"])])
+    pairs = "".join(
+        f"- {true} taken for {said}: {count} of {n}\n" for true, said, count, n in about["confused"]
+    )
+    header = ["", f"top-1 on {splits['measure']}", "correct / n", "balanced accuracy"]
+    return (
+        f"## Fine-tuning\n\nFrom `{about['weight']['name']}` (sha256 {about['weight']['sha256']}), "
+        f"trained layers: {about['layers']}. Kept is {about['kept_network']}, the better on "
+        f"{splits['choose']}.\n\n{table(header, rows)}\n\n"
+        + (f"Most confused:\n\n{pairs}" if pairs else "No mistake.")
+    ).rstrip()
+
+
+def _row(measured: Mapping[str, Any]) -> list[str]:
+    balanced = measured.get("balanced_accuracy")
+    return [
+        f"{100 * measured['top1']:.2f} %",
+        f"{measured['correct1']} / {measured['n']}",
+        "" if balanced is None else f"{100 * balanced:.2f} %",
+    ]
+
+
 def _use(source: str) -> str:
     return f"""```python
 import zoo
@@ -128,9 +166,7 @@ def _limits(manifest: Manifest) -> str:
         if "standard_error" in m
     ]
     lines = [
-        "one training run; its last step is published, not the best one on the test split"
-        if manifest.recipe
-        else "",
+        _steps_told(manifest),
         f"standard error of top-1 over the choice of test images alone: {', '.join(errors)}"
         if errors
         else "",
@@ -138,6 +174,17 @@ def _limits(manifest: Manifest) -> str:
         manifest.data_terms,
     ]
     return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _steps_told(manifest: Manifest) -> str:
+    """Which images chose the step, and whether they measured it too."""
+    about = manifest.recipe.get("finetuning")
+    if about is None:
+        last = "one training run; its last step is published, not the best one on the test split"
+        return last if manifest.recipe else ""
+    choose, measure = about["splits"]["choose"], about["splits"]["measure"]
+    told = f"one training run; {choose} chose its step and {measure} measured it"
+    return told + (", the same images: it is a little too good" if choose == measure else "")
 
 
 def _resize(manifest: Manifest) -> str:

@@ -19,7 +19,7 @@ from zoo.models import Params, Solved, create_model, graph_of, merge, split
 from zoo.pretrained.adapting import adapt
 from zoo.pretrained.address import Address, File, Run, parse_address
 from zoo.pretrained.manifest import SINGLE_FILE, WEIGHTS, Manifest
-from zoo.pretrained.runs import chosen_step
+from zoo.pretrained.runs import chosen_step, run_record
 from zoo.pretrained.single_file import manifest_of_file
 from zoo.pretrained.sources import locate
 from zoo.pretrained.strict_json import ManifestError
@@ -118,7 +118,9 @@ def load_run(run: Path, step: int | Literal["best"] | None = None) -> Classifier
             f"{where} holds a network of one's own; zoo.train with the same objects gives it back"
         )
     params = restored.state.get("ema") or restored.state["params"]
-    return _build(where, about, lambda abstract: params)
+    model = _build(where, about, lambda abstract: params)
+    provenance = dataclasses.replace(model.provenance, run=run_record(run, restored))
+    return dataclasses.replace(model, provenance=provenance)
 
 
 def load_file(path: Path) -> Classifier:

@@ -12,8 +12,13 @@ from zoo.checkpoint.layout import CHECKPOINTS
 from zoo.checkpoint.reading import Restored
 from zoo.pretrained.strict_json import ManifestError, read_object
 
-RESULT, CHOSEN = "result.json", "chosen.json"
+RESULT, CHOSEN, ENVIRONMENT = "result.json", "chosen.json", "env.json"
 _CHOSE = ", which chose the step"
+_OWN = ("folder", "csv")
+_MEASURED = (
+    "top1", "top5", "loss", "n", "correct1", "correct5", "data", "split", "device", "precision",
+    "standard_error", "calibration_error",
+)  # fmt: skip
 
 
 def run_metrics(run: str | Path, restored: Restored | None = None) -> dict[str, dict[str, Any]]:
@@ -29,7 +34,7 @@ def run_metrics(run: str | Path, restored: Restored | None = None) -> dict[str, 
     restored = read_record(run) if restored is None else restored
     result = _result_of(Path(run), restored.step)
     found: dict[str, dict[str, Any]] = {}
-    if "evaluation" in result:
+    if result:
         measured = result["evaluation"]
         choose, test = (f"{measured['data']} {result['splits'][k]}" for k in ("choose", "measure"))
         found[test + (_CHOSE if test == choose else "")] = measured
@@ -41,6 +46,42 @@ def run_metrics(run: str | Path, restored: Restored | None = None) -> dict[str, 
         chose = config.get("checkpoint", {}).get("served") == "best"
         found[name + (_CHOSE if chose else "")] = restored.metrics
     return found
+
+
+def run_record(run: str | Path, restored: Restored) -> dict[str, Any]:
+    """What a manifest says of a run beside its model: metrics, recipe, terms of the data.
+
+    Paths of this machine are left out: what is uploaded names the last part of them.
+
+    Args:
+      run: the run directory.
+      restored: record of the step that it stands for.
+    """
+    result = _result_of(Path(run), restored.step)
+    environment = Path(run) / ENVIRONMENT
+    made = read_object(environment) if environment.is_file() else {}
+    devices = made.get("devices", {})
+    recipe: dict[str, Any] = {
+        **_without_paths(restored.record.get("config", {})),
+        "steps": restored.step,
+        "commit": made.get("commit"),
+        "hardware": f"{devices['count']} x {devices['kind']}" if devices else None,
+    }
+    if not result:
+        return {"metrics": _manifest_metrics(run_metrics(run, restored)), "recipe": recipe}
+    names = ("weight", "splits", "steps_made", "kept_network", "layers", "probe", "trained")
+    recipe["finetuning"] = {key: result[key] for key in (*names, "baseline", "confused")}
+    measured = {
+        **result["evaluation"], "balanced_accuracy": result["metrics"]["balanced_accuracy"]
+    }  # fmt: skip
+    test = f"{measured['data']} {result['splits']['measure']}"
+    terms = result["data_terms"] or "terms not stated"
+    before = result["weight"].get("data_terms") or "terms of its data not stated"
+    return {
+        "metrics": _manifest_metrics({test: measured}),
+        "recipe": recipe,
+        "data_terms": f"{measured['data']}: {terms}; {result['weight']['name']}: {before}",
+    }
 
 
 def trained_on(run: str | Path) -> str | None:
@@ -66,7 +107,30 @@ def chosen_step(run: str | Path) -> int | None:
 
 
 def _result_of(run: Path, step: int) -> dict[str, Any]:
-    """`result.json` if it is about this step, else nothing."""
-    path = run / RESULT
+    """`result.json` of fine-tuning if it is about this step, else nothing.
+
+    `zoo compare` leaves a file of this name too; what it holds was measured while training.
+    """
+    path = run.expanduser() / RESULT
     result = read_object(path) if path.is_file() else {}
-    return result if result.get("step") == step else {}
+    return result if "evaluation" in result and result.get("step") == step else {}
+
+
+def _manifest_metrics(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Measurements in the form of a manifest, whose counts are whole numbers."""
+    metrics = {}
+    for name, values in found.items():
+        n = int(values["n"])
+        right = [round(values[key] * n) for key in ("top1", "top5")]
+        known = {key: values[key] for key in (*_MEASURED, "balanced_accuracy") if key in values}
+        counts = {"n": n, "correct1": right[0], "correct5": right[1]}
+        metrics[name] = {**known, **counts, "top1": right[0] / n, "top5": right[1] / n}
+    return metrics
+
+
+def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
+    data = dict(config.get("data", {}))
+    kind, _, path = str(data.get("name", "")).partition(":")
+    if kind in _OWN:
+        data["name"] = f"{kind}:{Path(path).name}"
+    return {**config, "data": {**data, "data_dir": None}}

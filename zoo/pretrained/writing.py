@@ -88,8 +88,9 @@ def write_pretrained(
 def record_of(model: Classifier, tag: str = "unpublished") -> dict[str, Any]:
     """What a file with the weights of `model` says about them: a manifest without its `files`.
 
-    Of a published weight that is its own manifest; of other networks, also of adapted ones, what
-    follows from the model, no metrics, and that licence and terms are unknown.
+    Of a published weight that is its own manifest; of a training run what follows from the model,
+    with the metrics and recipe of the run; of other networks, also of adapted ones, no metrics, and
+    that licence and terms are unknown.
 
     Raises:
       ValueError: if the model lacks classes or an id of its architecture.
@@ -107,6 +108,7 @@ def record_of(model: Classifier, tag: str = "unpublished") -> dict[str, Any]:
         "data_terms": "data: terms not stated",
         "versions": library_versions(),
         "created": _now(),
+        **(model.provenance.run if model.provenance.report is None else {}),
     }
 
 

@@ -2,19 +2,16 @@
 
 from zoo.report.charts import (
     Figure,
-    MissingChartsError,
     Panel,
     Series,
     digest,
     digest_in,
     draw,
-    require_charts,
 )
 from zoo.report.page import Section, page, picture, table
 
 __all__ = [
     "Figure",
-    "MissingChartsError",
     "Panel",
     "Section",
     "Series",
@@ -23,6 +20,5 @@ __all__ = [
     "draw",
     "page",
     "picture",
-    "require_charts",
     "table",
 ]

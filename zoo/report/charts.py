@@ -6,7 +6,6 @@ true can be told without drawing it.
 
 import dataclasses
 import hashlib
-import importlib.util
 import io
 import json
 import re
@@ -14,10 +13,6 @@ from collections.abc import Sequence
 
 _COLUMNS = 2
 _MARK = re.compile(r"drawn from sha256:([0-9a-f]{64})")
-
-
-class MissingChartsError(ValueError):
-    """The library that draws is not installed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,14 +51,6 @@ class Figure:
     ticks: tuple[float, ...] = ()
 
 
-def require_charts() -> None:
-    """Raises MissingChartsError unless matplotlib is installed: before hours of work for a page."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingChartsError(
-            "charts need matplotlib; install: pip install 'flax-vanilla-zoo[demo]'"
-        )
-
-
 def digest(figure: Figure) -> str:
     """sha256 of the numbers and words of a figure."""
     text = json.dumps(dataclasses.asdict(figure), sort_keys=True)
@@ -82,11 +69,7 @@ def draw(figure: Figure, colours: Sequence[str]) -> str:
     Args:
       figure: what to draw.
       colours: names of all series of a page, in order, so that one has one colour everywhere.
-
-    Raises:
-      MissingChartsError: if matplotlib is not installed.
     """
-    require_charts()
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
