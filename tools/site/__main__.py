@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from tools.site.checks import broken_links, missing_names, public_names
+from zoo.common.console import quiet_pipe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -55,4 +56,4 @@ def inventory(out: Path) -> set[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(quiet_pipe(main))
