@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import Jaxpr, JaxprEqn
 
 from zoo.models import Network
 from zoo.models.parameters import fixed_of, merge, split, statistics_of
+from zoo.shaping.visitor import held_jaxprs, shape_of
 
 
 def count_params(model: Network) -> int:
@@ -43,7 +43,7 @@ def _equation_macs(equation: JaxprEqn) -> int:
     count = _PRODUCTS.get(equation.primitive.name)
     if count is not None:
         return count(equation)
-    inner = [_jaxpr_macs(jaxpr) for value in equation.params.values() for jaxpr in _jaxprs(value)]
+    inner = [_jaxpr_macs(jaxpr) for jaxpr in held_jaxprs(equation)]
     if not any(inner):
         return 0
     if equation.primitive.name == "scan":
@@ -55,28 +55,16 @@ def _equation_macs(equation: JaxprEqn) -> int:
     return sum(inner)
 
 
-def _jaxprs(value: object) -> list[Jaxpr]:
-    if isinstance(value, ClosedJaxpr):
-        return [value.jaxpr]
-    if isinstance(value, Jaxpr):
-        return [value]
-    return [jaxpr for item in value for jaxpr in _jaxprs(item)] if isinstance(value, tuple) else []
-
-
 def _dot_macs(equation: JaxprEqn) -> int:
     (contracted, _), _ = equation.params["dimension_numbers"]
-    shape = _shape(equation.invars[0])
-    return math.prod(_shape(equation.outvars[0])) * math.prod(shape[i] for i in contracted)
+    shape = shape_of(equation.invars[0])
+    return math.prod(shape_of(equation.outvars[0])) * math.prod(shape[i] for i in contracted)
 
 
 def _conv_macs(equation: JaxprEqn) -> int:
-    kernel = _shape(equation.invars[1])
+    kernel = shape_of(equation.invars[1])
     out_channels = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-    return math.prod(_shape(equation.outvars[0])) * (math.prod(kernel) // out_channels)
-
-
-def _shape(variable: Any) -> tuple[int, ...]:
-    return variable.aval.shape
+    return math.prod(shape_of(equation.outvars[0])) * (math.prod(kernel) // out_channels)
 
 
 _PRODUCTS: dict[str, Callable[[JaxprEqn], int]] = {

@@ -59,6 +59,19 @@ def scanned():
     return network, (1, 16)
 
 
+class Pooled(Chain):
+    """A chain whose locations are averaged after its second layer."""
+
+    def __call__(self, x):
+        for i, layer in enumerate(self.layers):
+            x = self.activation(layer(x.mean(1, keepdims=True) if i == 2 else x))
+        return x
+
+
+def pooled():
+    return Pooled(4, 16, "tanh"), (1, 3, 16)
+
+
 def mapped():
     """One example after the other."""
     kernels = jax.random.normal(jax.random.key(0), (2, 16, 16)) / 4

@@ -161,6 +161,16 @@ def test_a_network_without_maps_is_measured_and_says_why():
     assert found.cosines[0].predicted == [None] * len(found.depths)
 
 
+def test_nothing_is_predicted_beyond_what_is_taken_for_granted():
+    found = inspect(f"{HERE}:pooled", draws=2)
+    predicted = found.cosines[0].predicted
+    assert None not in predicted[:2] and set(predicted[2:]) == {None}
+    (pooling,) = found.to_json()["assumptions"]
+    assert pooling["kind"] == "pooling" and "networks.py:" in pooling["where"]
+    (sentence,) = [one for one in found.verdict if one.startswith("Taken for granted")]
+    assert pooling["cure"] in sentence
+
+
 def test_blocks_of_a_scan_are_places_of_their_own():
     found = report("scanned")
     assert found.depths == [0, 1, 2, 3]

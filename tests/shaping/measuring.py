@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import stdtrit
 
-WIDTH, TOKENS, DRAWS, MATRICES = 256, 4, 24, 12
+WIDTH, TOKENS, DRAWS, MATRICES = 256, 4, 24, 24
 # As rare for Student's t as four standard errors are for normal ones.
 ALLOWED = float(stdtrit(DRAWS - 1, 1 - 3.2e-5))
 
@@ -27,12 +27,11 @@ def pair(seed, start, correlation, width=WIDTH, tokens=TOKENS):
 @functools.lru_cache(maxsize=2)
 def matrices(first_seed=0, width=WIDTH):
     """[draws, matrices, width, width], independent of variance 1 / width."""
-    shape = (MATRICES, width, width)
-    drawn = [
-        np.random.default_rng([seed, 0]).standard_normal(shape, np.float32) / width**0.5
-        for seed in range(first_seed, first_seed + DRAWS)
-    ]
-    return jnp.asarray(np.stack(drawn))
+    drawn = np.empty((DRAWS, MATRICES, width, width), np.float32)
+    for i, one in enumerate(drawn):
+        np.random.default_rng([first_seed + i, 0]).standard_normal(dtype=np.float32, out=one)
+    drawn /= width**0.5
+    return jnp.asarray(drawn)
 
 
 def measured(forward, start=0.0, correlation=0.0, *, first_seed=0, width=WIDTH):

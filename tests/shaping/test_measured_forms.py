@@ -45,6 +45,12 @@ def concatenation(x, w):
     return relu(joined @ (jnp.concatenate([w[2], w[3][: WIDTH // 2]]) / 1.5**0.5))
 
 
+def activated_concatenation(x, w):
+    """Parts of unequal q values and cosines, each of which passes the activation by itself."""
+    x = x @ w[0]
+    return relu(jnp.concatenate([x, tanh(x) @ w[1]], axis=-1))
+
+
 def product(x, w):
     x = relu(x @ w[0])
     return (tanh(x @ w[1]) * (x @ w[2])) @ w[3]
@@ -126,6 +132,7 @@ FORMS = {
     **{f"normalised sum of {count} branches": branches(count) for count in (2, 3, 7)},
     "shortcut": shortcut,
     "concatenation": concatenation,
+    "activation of a concatenation": activated_concatenation,
     "product of independent branches": product,
     "tokens mixed by a fixed matrix": mixed_tokens(HADAMARD),
     "tokens in another order": mixed_tokens(np.eye(TOKENS)[[2, 0, 3, 1]]),

@@ -12,18 +12,21 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
-from jax.extend.core import Literal
+from jax.extend.core import JaxprEqn
 
+from zoo.models.marked import applied
 from zoo.shaping import KernelGraph, ShapedActivation
 from zoo.shaping.affine import AFFINE
+from zoo.shaping.preprocessing import input_of
 from zoo.shaping.signals import Constant
 from zoo.shaping.sums import single
 from zoo.shaping.trace import trace
-from zoo.shaping.visitor import nested_jaxpr, scan_layout
+from zoo.shaping.visitor import Visitor, scan_layout
 from zoo.shaping.walk import Walk
 from zoo.shaping.weights import new_weights
 
 Network = Callable[..., Any] | nnx.Module
+Pair = tuple[Any, bool]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +66,8 @@ class Tapped:
         """The output, and the taps in the order they are computed, `offsets` added to them."""
         run = _Run(offsets)
         arguments = [(weight, False) for weight in weights] + [(inputs, True)]
-        (output, *_) = run.jaxpr(self._closed, arguments)
-        return output[0], run.taps
+        (output, *_) = run.run(self._closed, arguments)
+        return run.current(output)[0], run.taps
 
     def places(
         self, weights: list[Any], num_params: int, delta: bool
@@ -94,7 +97,7 @@ class Tapped:
         walk = Walk(delta)
         count = len(closed.jaxpr.invars) - 2 - num_params
         given = [Constant(weights=new_weights()) for _ in range(1 + num_params)]
-        values = walk.run(closed, [*given, *[Constant()] * count, walk.raw(len(self.shape))])
+        values = walk.run(closed, [*given, *[Constant()] * count, input_of(len(self.shape))])
         places = []
         for term in (single(walk.as_signal(one)) for one in values):
             graph = walk.builder.graph(term.node, term.assumed)
@@ -105,7 +108,7 @@ class Tapped:
 
     def activations(self) -> list[ShapedActivation]:
         """The marked activations it applies, each once."""
-        return list(dict.fromkeys(_marked(self._closed.jaxpr)))
+        return applied(self._closed.jaxpr)
 
 
 def weights_of(network: Network) -> list[Any]:
@@ -123,79 +126,58 @@ def weight_names(network: Network) -> list[str]:
     return [".".join(map(str, path)) for path in paths]
 
 
-class _Run:
+class _Run(Visitor[Pair]):
     """One pass through a jaxpr; values come as pairs (value, whether it depends on the input)."""
 
     def __init__(self, offsets: list[Any] | None) -> None:
+        super().__init__()
         self.taps: list[jax.Array] = []
         self._offsets = offsets
-        self._seen: dict[int, jax.Array] = {}
+        # By identity: what is read in place of a value, once a layer has read it. Holding both
+        # keeps their identities from being given to others.
+        self._replaced: dict[int, tuple[Any, Any]] = {}
 
-    def jaxpr(self, closed: Any, arguments: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
-        jaxpr = getattr(closed, "jaxpr", closed)
-        env: dict[Any, tuple[Any, bool]] = {}
-        consts = [(value, False) for value in getattr(closed, "consts", ())]
-        env.update(zip(jaxpr.constvars, consts, strict=True))
-        env.update(zip(jaxpr.invars, arguments, strict=True))
+    def literal(self, atom: Any, value: Any) -> Pair:
+        return value, False
 
-        def read(atom: Any) -> tuple[Any, bool]:
-            return (atom.val, False) if isinstance(atom, Literal) else env[atom]
+    def equation(self, eqn: JaxprEqn, inputs: list[Pair]) -> list[Pair]:
+        is_layer = eqn.primitive.name in AFFINE
+        inputs = [self.current(one, is_tap=is_layer and one[1]) for one in inputs]
+        if eqn.primitive.name == "scan" and not any(is_live for _, is_live in inputs):
+            return self.primitive(eqn, inputs)
+        return super().equation(eqn, inputs)
 
-        for eqn in jaxpr.eqns:
-            if eqn.primitive.name in AFFINE:
-                for atom in eqn.invars:
-                    value, is_live = read(atom)
-                    if is_live and id(value) not in self._seen:
-                        env[atom] = (self._tap(value), True)
-            inputs = [read(atom) for atom in eqn.invars]
-            env.update(zip(eqn.outvars, self._apply(eqn, inputs), strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
-
-    def _tap(self, value: jax.Array) -> jax.Array:
-        if self._offsets is not None:
-            value = value + self._offsets[len(self.taps)]
-        self.taps.append(value)
-        self._seen[id(value)] = value
-        return value
-
-    def _apply(self, eqn: Any, inputs: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
-        is_live = any(live for _, live in inputs)
-        nested = nested_jaxpr(eqn)
-        if is_live and eqn.primitive.name == "scan":
-            return self._scan(eqn, inputs)
-        if nested is not None and eqn.primitive.name != "scan":
-            if len(getattr(nested, "jaxpr", nested).invars) == len(inputs):
-                return self.jaxpr(nested, inputs)
+    def primitive(self, eqn: JaxprEqn, inputs: list[Pair]) -> list[Pair]:
         result = eqn.primitive.bind(*(value for value, _ in inputs), **eqn.params)
         results = result if eqn.primitive.multiple_results else [result]
-        return [(one, is_live) for one in results]
+        return [(one, any(is_live for _, is_live in inputs)) for one in results]
 
-    def _scan(self, eqn: Any, inputs: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
+    def scan(self, eqn: JaxprEqn, inputs: list[Pair]) -> list[Pair]:
         """The iterations one after the other, so that each has its own taps."""
         num_carry, num_scanned = scan_layout(eqn)
         length, first = eqn.params["length"], len(inputs) - num_scanned
         carry, scanned = inputs[first - num_carry : first], inputs[first:]
-        # Pieces of a split are weights of their own to the walk, slices would be one.
+        # Pieces of a split are weights of their own to the walk.
         pieces = [
             [(jnp.squeeze(piece, 0), live) for piece in lax.split(value, [1] * length)]
             for value, live in scanned
         ]
         order = range(length - 1, -1, -1) if eqn.params.get("reverse") else range(length)
-        stacks: dict[int, list[tuple[Any, bool]]] = {}
+        stacks: dict[int, list[Pair]] = {}
         for i in order:
             step = [*inputs[: first - num_carry], *carry, *(piece[i] for piece in pieces)]
-            carry_and_stacked = self.jaxpr(eqn.params["jaxpr"], step)
+            carry_and_stacked = self.run(eqn.params["jaxpr"], step)
             carry, stacks[i] = carry_and_stacked[:num_carry], carry_and_stacked[num_carry:]
         rows = [stacks[i] for i in range(length)]
         stacked = [(jnp.stack([v for v, _ in one]), one[0][1]) for one in zip(*rows, strict=True)]
         return [*carry, *stacked]
 
-
-def _marked(jaxpr: Any) -> list[ShapedActivation]:
-    found: list[ShapedActivation] = []
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "shaped_activation":
-            found.append(eqn.params["activation"])
-        nested = nested_jaxpr(eqn)
-        found += _marked(getattr(nested, "jaxpr", nested)) if nested is not None else []
-    return found
+    def current(self, pair: Pair, is_tap: bool = False) -> Pair:
+        """What is read in place of a value; a tap of it if a layer reads it for the first time."""
+        value, is_live = pair
+        if id(value) not in self._replaced and is_tap:
+            offset = None if self._offsets is None else self._offsets[len(self.taps)]
+            tapped = value if offset is None else value + offset
+            self.taps.append(tapped)
+            self._replaced[id(value)] = self._replaced[id(tapped)] = (value, tapped)
+        return self._replaced.get(id(value), (value, value))[1], is_live

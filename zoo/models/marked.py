@@ -5,23 +5,19 @@ from typing import Any
 
 import jax
 from flax import nnx
+from jax.extend.core import Jaxpr
 
 from zoo.shaping import NotShapableError, ShapedActivation
-from zoo.shaping.visitor import nested_jaxpr
+from zoo.shaping.visitor import all_equations
 
 Solutions = dict[str, ShapedActivation]
 """What to put in place of an activation, by its phi."""
 
 
-def applied(jaxpr: Any) -> set[ShapedActivation]:
-    """The marked activations that a forward pass applies."""
-    found: set[ShapedActivation] = set()
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "shaped_activation":
-            found.add(eqn.params["activation"])
-        nested = nested_jaxpr(eqn)
-        found |= applied(getattr(nested, "jaxpr", nested)) if nested is not None else set()
-    return found
+def applied(jaxpr: Jaxpr) -> list[ShapedActivation]:
+    """The marked activations that a forward pass applies, each once, in order."""
+    marked = (eqn for eqn in all_equations(jaxpr) if eqn.primitive.name == "shaped_activation")
+    return list(dict.fromkeys(eqn.params["activation"] for eqn in marked))
 
 
 def with_activations(module: Any, solutions: Solutions) -> Any:
@@ -35,13 +31,13 @@ def _replaced(leaf: Any, solutions: Solutions) -> Any:
     return solutions.get(leaf.phi, leaf) if isinstance(leaf, ShapedActivation) else leaf
 
 
-def check_replaced(jaxpr: Any, solutions: Solutions) -> None:
+def check_replaced(jaxpr: Jaxpr, solutions: Solutions) -> None:
     """Refuses a forward pass that applies an activation which could not be replaced.
 
     Raises:
       NotShapableError: names the activations.
     """
-    others = sorted({one.phi for one in applied(jaxpr) - set(solutions.values())})
+    others = sorted({one.phi for one in set(applied(jaxpr)) - set(solutions.values())})
     if others:
         raise NotShapableError(
             f"the network applies {', '.join(others)} from outside its modules, where it cannot be "

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
+from jax.extend.core import ClosedJaxpr
 
 from zoo.cpu import require_right_results
 from zoo.models.layers import scaled_uniform_orthogonal
@@ -136,7 +137,7 @@ def _solutions(method: Method, graph: KernelGraph, kinds: set[str]) -> Solutions
     }
 
 
-def _initialised(module: Any, closed: Any, num_inputs: int, seed: int) -> Any:
+def _initialised(module: Any, closed: ClosedJaxpr, num_inputs: int, seed: int) -> Any:
     """`module` with its weights begun anew."""
     if isinstance(module, nnx.Module):
         flat = nnx.to_flat_state(nnx.state(module, nnx.Param))
@@ -155,7 +156,9 @@ def _name(path: Any) -> str:
     return jax.tree_util.keystr(path).lstrip(".")
 
 
-def _begun(leaves: list[tuple[str, Any]], closed: Any, num_inputs: int, seed: int) -> list[Any]:
+def _begun(
+    leaves: list[tuple[str, Any]], closed: ClosedJaxpr, num_inputs: int, seed: int
+) -> list[Any]:
     """The leaves, given by name, with initial values where the forward pass uses them."""
     try:
         roles = weight_roles(closed, len(leaves), num_inputs)

@@ -10,6 +10,7 @@ from jax.extend.core import JaxprEqn
 
 from zoo.shaping.assumptions import Assumption
 from zoo.shaping.axes import channel_axes
+from zoo.shaping.refusals import drawn_inside
 from zoo.shaping.signals import Channels, Constant, Signal, Term, Value
 from zoo.shaping.site import PrimitiveError, Site
 from zoo.shaping.sums import single
@@ -34,6 +35,8 @@ def affine(inputs: list[Value], site: Site) -> Signal:
     position = next(i for i, one in enumerate(inputs) if isinstance(one, Signal))
     signal, other = inputs[position], inputs[1 - position]
     assert isinstance(signal, Signal) and isinstance(other, Constant)
+    if other.is_drawn:
+        raise PrimitiveError(drawn_inside(is_product=True))
     term = single(signal)
     product = _dense if site.name == "dot_general" else _convolved
     return Signal((product(term, other, position, site),))
@@ -54,7 +57,8 @@ def _dense(term: Term, weights: Constant, position: int, site: Site) -> Term:
     others = [i for i in range(len(term.axes)) if i not in (*contracted, *batch)]
     channels = channel_axes(term.axes)
     apart = [i for i in channels if i not in contracted]
-    new, assumed = "c", _of_weights(weights, site)
+    summed = site.eqn.params["dimension_numbers"][0][1 - position]
+    new, assumed = "c", _of_weights(weights, summed, site)
     mixes_locations = not channels or len(apart) == len(channels)
     if mixes_locations or any(term.axes[i] == "m" for i in apart):
         new = "l" if mixes_locations else "c"
@@ -78,7 +82,7 @@ def _convolved(term: Term, kernel: Constant, position: int, site: Site) -> Term:
             "the convolution weights of its own"
         )
     numbers, groups = params["dimension_numbers"], params["feature_group_count"]
-    assumed = _of_weights(kernel, site)
+    assumed = _of_weights(kernel, numbers.rhs_spec, site)
     if channel_axes(term.axes) != [numbers.lhs_spec[1]]:
         assumed.append(_location_mixing(site))
     elif groups > 1:
@@ -107,7 +111,8 @@ def _product(term: Term, weights: Constant, is_new: bool, assumed: list[Assumpti
     return product.assuming(*assumed)
 
 
-def _of_weights(weights: Constant, site: Site) -> list[Assumption]:
+def _of_weights(weights: Constant, summed: tuple[int, ...], site: Site) -> list[Assumption]:
+    """What a product takes for granted of weights whose axes `summed` it sums over."""
     if not weights.weights:
         return [
             site.assume(
@@ -116,6 +121,14 @@ def _of_weights(weights: Constant, site: Site) -> list[Assumption]:
                 "averaging do, as if what it mixes were independent",
                 "index instead of multiplying where it is a permutation or a repetition, or let "
                 "it be a layer",
+            )
+        ]
+    if site.uses.differ(weights.weights, summed):
+        return [
+            site.assume(
+                "weights",
+                "uses a weight in two ways, as a matrix and its transpose are, as if it were two",
+                "give each use its own",
             )
         ]
     if weights.changed_by:

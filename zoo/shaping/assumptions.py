@@ -34,6 +34,7 @@ class AssumptionWarning(UserWarning):
 
 
 KINDS = {
+    "input": "several forms of the input are taken to have the same q values and cosines",
     "pooling": "locations are averaged or compared as if they were equal",
     "mixing": "locations or channels are mixed as if they were independent",
     "padding": "zeros beside the signal are not counted",

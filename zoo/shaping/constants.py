@@ -1,6 +1,7 @@
 """What a primitive makes of constants: their value where it is easy to know, and whose they are."""
 
 import dataclasses
+import itertools
 import math
 import operator
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from jax.extend.core import JaxprEqn
 from zoo.shaping.axes import groups
 from zoo.shaping.signals import Constant, Raw, Value
 from zoo.shaping.visitor import shape_of
-from zoo.shaping.weights import Weights, cut, rearranged
+from zoo.shaping.weights import Weights, cut, overlap, rearranged
 
 # Elements stay where they are.
 IN_PLACE = frozenset(
@@ -23,9 +24,10 @@ IN_PLACE = frozenset(
 # The same numbers, some of them or all, perhaps repeated.
 REARRANGE = IN_PLACE | frozenset(
     "reshape transpose squeeze expand_dims broadcast_in_dim slice dynamic_slice gather rev "
-    "split".split()
+    "split tile".split()
 )
 _NEUTRAL = IN_PLACE | {"squeeze", "expand_dims"}  # tell nothing of where a number came from
+_JOINS = frozenset({"concatenate", "stack"})
 _LINEAR = frozenset({"mul", "div", "neg"})
 _DRAWS = frozenset(
     "random_seed random_bits random_wrap random_unwrap random_fold_in random_split random_gamma "
@@ -81,7 +83,7 @@ def constant_result(name: str, inputs: list[Constant], eqn: JaxprEqn) -> Constan
         _value(name, inputs, eqn),
         weights,
         _numbers(name, inputs, eqn),
-        _changed_by(name, inputs) if weights else "",
+        _changed_by(name, inputs, eqn) if weights else "",
         name in _DRAWS or any(one.is_drawn for one in inputs),
     )
 
@@ -100,7 +102,7 @@ def pieces(constant: Constant, eqn: JaxprEqn) -> list[Constant]:
 def element(value: Value, index: int, shape: tuple[int, ...]) -> Value:
     """What a scan hands to its body of an array of `shape` in one iteration."""
     if isinstance(value, Raw):
-        return Raw(object(), rank=value.rank - 1)
+        return value.rearranged(value.rank - 1)
     if not isinstance(value, Constant) or value.value is not None:
         return value
     weights = cut(value.weights, *_box(shape, {0: (index, index + 1)}))
@@ -157,14 +159,23 @@ def _numbers(name: str, inputs: list[Constant], eqn: JaxprEqn) -> Any:
     return inputs[0].numbers if inputs and name in REARRANGE else None
 
 
-def _changed_by(name: str, inputs: list[Constant]) -> str:
+def _changed_by(name: str, inputs: list[Constant], eqn: JaxprEqn) -> str:
     """The first primitive that made other numbers of weights than a multiple of them."""
     before = next((one.changed_by for one in inputs if one.changed_by), "")
-    if before or name in REARRANGE or name in ("concatenate", "stack"):
-        return before
+    if before or name in REARRANGE | _JOINS:
+        return before or (name if _repeats(name, inputs, eqn) else "")
     scales = all(one.weights or one.value is not None for one in inputs)
     alone = sum(bool(one.weights) for one in inputs) == 1
     return "" if name in _LINEAR and scales and alone else name
+
+
+def _repeats(name: str, inputs: list[Constant], eqn: JaxprEqn) -> bool:
+    """Whether some number stands in several places afterwards."""
+    if name in _JOINS:
+        pairs = itertools.combinations((one.weights for one in inputs), 2)
+        return any(overlap(*pair) for pair in pairs)
+    before, after = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
+    return name != "split" and math.prod(after) > math.prod(before)
 
 
 def _traced(name: str, weights: Weights, inputs: list[Constant], eqn: JaxprEqn) -> Weights:

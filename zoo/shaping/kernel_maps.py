@@ -13,9 +13,11 @@ import numpy as np
 
 from zoo.shaping.activation import ShapedActivation
 from zoo.shaping.elementwise import Elementwise
-from zoo.shaping.gaussian import RADIUS, normal_panels
+from zoo.shaping.gaussian import NODES_PER_PANEL, RADIUS, normal_panels
 
 Nonlinearity = ShapedActivation | Elementwise
+
+_LARGEST_PART = 1 << 20
 
 RELU_MAX_SLOPE = math.pi / (math.pi - 1)  # C'(1) of a relu shifted to C(0) = 0
 
@@ -131,7 +133,17 @@ def _correlate_one(activation: Nonlinearity, order: int, c: float) -> float:
     outer = outer_weights * jet(activation, x)[order]
     if s == 0:
         return float(np.sum(outer * jet(activation, c * x)[order]))
-    splits = np.clip((jumps - c * x[:, None]) / s, -RADIUS, RADIUS)
-    y, inner_weights = normal_panels(splits)
-    inner = np.sum(inner_weights * jet(activation, c * x[:, None] + s * y)[order], axis=-1)
-    return float(np.sum(outer * inner))
+    inner = [_inner(activation, order, part, c, s) for part in np.array_split(x, _parts(x, jumps))]
+    return float(np.sum(outer * np.concatenate(inner)))
+
+
+def _inner(activation: Nonlinearity, order: int, x: np.ndarray, c: float, s: float) -> np.ndarray:
+    """E[f(c x + s y)] over y, at each x."""
+    splits = np.clip((breaks(activation) - c * x[:, None]) / s, -RADIUS, RADIUS)
+    y, weights = normal_panels(splits)
+    return np.sum(weights * jet(activation, c * x[:, None] + s * y)[order], axis=-1)
+
+
+def _parts(x: np.ndarray, jumps: np.ndarray) -> int:
+    """Into how many parts to cut the outer nodes, so that each takes tens of megabytes."""
+    return 1 + x.size * (jumps.size + 4) * NODES_PER_PANEL // _LARGEST_PART

@@ -9,7 +9,7 @@ import numpy as np
 from zoo.shaping.affine import AFFINE, affine, unlike
 from zoo.shaping.assumptions import Assumption
 from zoo.shaping.builder import GraphBuilder
-from zoo.shaping.constants import IN_PLACE
+from zoo.shaping.constants import IN_PLACE, REARRANGE
 from zoo.shaping.elementwise import Elementwise
 from zoo.shaping.rearrange import REARRANGING, REDUCING, concatenated, moved, reduced
 from zoo.shaping.signals import Channels, Constant, Signal, Term, Value
@@ -17,7 +17,7 @@ from zoo.shaping.site import PrimitiveError, Site
 from zoo.shaping.sums import normalised, single, unit
 from zoo.shaping.weights import overlap
 
-_KEEPS_ZERO = ("", "add", "sub", "add_any", "mul", "div")
+_KEEPS_ZERO = ("", "add", "sub", "add_any", "mul", "div", *REARRANGE, "concatenate", "stack")
 
 
 def signal_result(inputs: Sequence[Value], site: Site) -> Signal:
@@ -77,7 +77,7 @@ def _unmet(term: Term, builder: GraphBuilder, where: Callable[[], str]) -> froze
     if not term.is_normal:
         sentence = (
             "feeds a nonlinear layer with what is no sum over many channels (the output of another "
-            "one, of a product or of a maximum, or the input itself), taken as normal"
+            "one or of a product, or the input itself), taken as normal"
         )
         kind, cure = "normality", "put a dense layer or a convolution before it"
     elif term.channels == Channels.UNLIKE:

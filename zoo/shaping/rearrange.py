@@ -28,6 +28,8 @@ def moved(term: Term, index: int, site: Site) -> Term:
         return _reshaped(term, axes, site)
     if name == "broadcast_in_dim":
         return term.moved(axes=axes).assuming(_repeated(term, site))
+    if name == "tile":
+        return _tiled(term, site)
     if name not in ("slice", "dynamic_slice", "gather", "rev", "split"):
         return term.moved(axes=axes)
     taken = [axis for axis in taken_axes(eqn) if term.axes[axis] in CHANNELS]
@@ -60,8 +62,7 @@ def reduced(term: Term, site: Site) -> Term:
         "q and the cosine move",
         "keep one location of each window, as strides do",
     )
-    is_normal = after.is_normal and name in _MEAN
-    return dataclasses.replace(after, is_normal=is_normal).assuming(pooling)
+    return after.assuming(pooling)
 
 
 def concatenated(inputs: Sequence[Value], site: Site) -> Signal:
@@ -123,6 +124,12 @@ def _of_channels(term: Term, axes: str, taken: list[int], index: int, site: Site
     if name == "rev":
         return term.moved(axes=axes, channels=min(term.channels, Channels.ALIKE), pieces=())
     assumed = unlike(site) if term.channels == Channels.UNLIKE else None
+    if name == "gather":
+        assumed = site.assume(
+            "pieces",
+            "picks channels by index, as if it picked no channel twice and enough of them",
+            "slice them, or put a dense layer there",
+        )
     after = term.moved(axes=axes, channels=min(term.channels, Channels.ALIKE), pieces=())
     is_range = name == "split" or (name == "slice" and eqn.params["strides"] is None)
     if term.channels < Channels.FRESH or not is_range or len(channel_axes(term.axes)) > 1:
@@ -165,6 +172,14 @@ def _repeated(term: Term, site: Site) -> Assumption | None:
                 "use a dense layer",
             )
     return None
+
+
+def _tiled(term: Term, site: Site) -> Term:
+    sizes = zip(site.shape(), site.result, strict=True)
+    grown = [i for i, (before, after) in enumerate(sizes) if before != after]
+    if not any(term.axes[i] in CHANNELS for i in grown):
+        return term.moved()
+    return term.moved(channels=min(term.channels, Channels.ALIKE))
 
 
 def _padded(term: Term, site: Site) -> Term:

@@ -10,6 +10,7 @@ from zoo.shaping.refusals import NotShapableError
 
 _FINER = 3 * NODES_PER_PANEL // 2
 _AGREEMENT = 1e-6  # relative, of the mean squares of f and f' with two numbers of nodes
+_MOST_BREAKS = 16  # the cost of a C map grows with their square
 _TAIL = 8.0  # normal values beyond are met once in 10^15
 _TAIL_SHARE = 1e-6  # of the mean square
 
@@ -19,8 +20,16 @@ def check_resolved(function: Nonlinearity, q: float, where: str = "") -> None:
 
     Raises:
       NotShapableError: if the mean square of f(sqrt(q) x) or of its slope changes with the number
-        of nodes, is 0 or not finite, or lies where normal values hardly ever are.
+        of nodes, is 0 or not finite, or lies where normal values hardly ever are; or if it
+        jumps at many places.
     """
+    place = f" ({where})" if where else ""
+    count = len(function.definition.breaks)
+    if count > _MOST_BREAKS:
+        raise NotShapableError(
+            f"the network applies {function.phi}, which jumps or bends at {count} places, more "
+            f"than the {_MOST_BREAKS} that the quadrature takes; use a smooth function{place}"
+        )
     with np.errstate(all="ignore"):
         coarse, fine = (_squares(function, q, nodes) for nodes in (NODES_PER_PANEL, _FINER))
     reason = ""
@@ -36,7 +45,6 @@ def check_resolved(function: Nonlinearity, q: float, where: str = "") -> None:
                     f"{NODES_PER_PANEL} nodes a panel, {b:.6g} with {_FINER}"
                 )
     if reason:
-        place = f" ({where})" if where else ""
         raise NotShapableError(
             f"the network applies {function.phi}, which for normal values of mean square {q:.4g} "
             f"{reason}; use a function that varies where they are{place}"

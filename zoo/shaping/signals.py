@@ -48,14 +48,27 @@ class Raw:
     """Computed from the network's input without weights: preprocessing.
 
     Attributes:
-      root: identity of the value this is a multiple of.
-      scale: the multiple.
       rank: number of axes.
+      sources: identities of the inputs it was computed from.
+      form: tells apart what was made of them, wherever its elements lie.
+      root: identity of the value this is a multiple of, element by element.
+      scale: the multiple.
     """
 
-    root: object
+    rank: int
+    sources: frozenset[object]
+    form: object
+    root: object = dataclasses.field(default_factory=object)
     scale: float = 1.0
-    rank: int = 0
+
+    @property
+    def scaled_form(self) -> object:
+        """Its form with the scale."""
+        return self.form if self.scale == 1 else (self.form, self.scale)
+
+    def rearranged(self, rank: int) -> "Raw":
+        """The same numbers, or some of them, at other places."""
+        return Raw(rank, self.sources, self.scaled_form)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from zoo.shaping.assumptions import Assumption
 from zoo.shaping.builder import GraphBuilder
 from zoo.shaping.refusals import user_line
 from zoo.shaping.visitor import shape_of
+from zoo.shaping.weights import Uses
 
 
 class PrimitiveError(ValueError):
@@ -24,12 +25,14 @@ class Site:
       eqn: the equation.
       calls: that are being entered, outermost first.
       builder: of the kernel graph.
+      uses: of weights so far.
       delta: whether kernels of convolutions are zero but for their centre tap.
     """
 
     eqn: JaxprEqn
     calls: list[JaxprEqn]
     builder: GraphBuilder
+    uses: Uses
     delta: bool
 
     @property

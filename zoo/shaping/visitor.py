@@ -1,6 +1,6 @@
 """`Visitor`: one walk through a jaxpr, entering calls and loops; subclasses say what values are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
@@ -91,14 +91,25 @@ def body(jaxpr: ClosedJaxpr | Jaxpr) -> Jaxpr:
     return jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
 
 
-def nested_jaxpr(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
-    """The jaxpr that an equation holds; None for a plain primitive."""
-    return next((eqn.params[key] for key in _NESTED if key in eqn.params), None)
+def held_jaxprs(eqn: JaxprEqn) -> list[Jaxpr]:
+    """The jaxprs that an equation holds, however it runs them; none for a plain primitive."""
+    values = [item for value in eqn.params.values() for item in _items(value)]
+    return [body(value) for value in values if isinstance(value, ClosedJaxpr | Jaxpr)]
+
+
+def all_equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
+    """Every equation of a jaxpr and of those that it holds, each once, in order."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in held_jaxprs(eqn):
+            yield from all_equations(inner)
 
 
 def called_jaxpr(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
     """The jaxpr that a call such as jit, remat or custom_jvp runs; None for anything else."""
-    nested = nested_jaxpr(eqn) if eqn.primitive.name in _CALLS else None
+    if eqn.primitive.name not in _CALLS:
+        return None
+    nested = next((eqn.params[key] for key in _NESTED if key in eqn.params), None)
     same = nested is not None and len(body(nested).invars) == len(eqn.invars)
     return nested if same else None
 
@@ -117,3 +128,7 @@ def scan_layout(eqn: JaxprEqn) -> tuple[int, int]:
 
     num_carry = same_rank(eqn.outvars, inner.outvars)
     return num_carry, len(eqn.invars) - same_rank(eqn.invars, inner.invars)
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, tuple | list) else (value,)

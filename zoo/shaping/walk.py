@@ -6,30 +6,27 @@ from typing import Any, TypeGuard
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from zoo.shaping.affine import AFFINE, affine, first_axes
 from zoo.shaping.assumptions import Assumption
-from zoo.shaping.axes import last_axis
 from zoo.shaping.builder import GraphBuilder
 from zoo.shaping.constants import (
     constant_result,
-    drawn_here,
     element,
     literal,
     pieces,
-    weights_of,
 )
 from zoo.shaping.elementwise import Elementwise, elementwise
 from zoo.shaping.graph import KernelGraph
 from zoo.shaping.pending import SUMS, continued
+from zoo.shaping.preprocessing import Inputs, input_of
 from zoo.shaping.primitives import nonlinear, signal_result
 from zoo.shaping.rearrange import moved
-from zoo.shaping.refusals import NotShapableError, drawn_inside, refusal, refuse_outputs
+from zoo.shaping.refusals import NotShapableError, refusal, refuse_outputs
 from zoo.shaping.resolution import check_resolved
 from zoo.shaping.signals import Constant, Pending, Raw, Signal, Stacked, Term, Value
 from zoo.shaping.site import PrimitiveError, Site
 from zoo.shaping.sums import SumError, single
 from zoo.shaping.visitor import Visitor, carries, scan_layout, shape_of
-from zoo.shaping.weights import Weights, new_weights
+from zoo.shaping.weights import Uses, Weights, new_weights
 
 
 class Walk(Visitor[Value]):
@@ -47,10 +44,11 @@ class Walk(Visitor[Value]):
     def __init__(self, delta: bool = False, closes_over_weights: bool = True) -> None:
         super().__init__()
         self.builder = GraphBuilder()
+        self._uses = Uses()
         self._delta = delta
         self._closes_over_weights = closes_over_weights
         self._identities: dict[int, tuple[Any, Weights]] = {}
-        self._first_read: dict[object, tuple[float, str]] = {}
+        self._inputs = Inputs()
         self._functions: dict[tuple[Any, ...], Elementwise] = {}
         self._nodes: dict[tuple[Pending, bool], Signal] = {}
 
@@ -60,20 +58,16 @@ class Walk(Visitor[Value]):
         variables = closed.jaxpr.invars[num_weights + num_state :]
         arguments: list[Value] = [Constant(weights=new_weights()) for _ in range(num_weights)]
         arguments += [Constant()] * num_state
-        arguments += [self.raw(len(shape_of(variable))) for variable in variables]
+        arguments += [input_of(len(shape_of(variable))) for variable in variables]
         outputs = self.run(closed, arguments)
         live = [one for one in outputs if not isinstance(one, Constant)]
-        refuse_outputs(len(live), has_layers=bool(self._first_read))
+        refuse_outputs(len(live), has_layers=self._inputs.have_layers)
         if not isinstance(live[0], Signal | Raw | Pending):
             raise NotShapableError("the network returns the stacked outputs of a scan; return one")
         try:
             return self._ending_in(single(self.as_signal(live[0])))
         except SumError as error:
             raise NotShapableError(f"the network's last operation {error}") from None
-
-    def raw(self, rank: int) -> Raw:
-        """An input of the network."""
-        return Raw(object(), rank=rank)
 
     def literal(self, atom: Any, value: Any) -> Value:
         """A number by its value, an array as weights or as fixed numbers."""
@@ -92,7 +86,9 @@ class Walk(Visitor[Value]):
 
     def primitive(self, eqn: JaxprEqn, inputs: list[Value]) -> list[Value]:
         """Values of the outputs of a primitive."""
-        site = Site(eqn, self.calls, self.builder, self._delta)
+        if eqn.primitive.name == "optimization_barrier":
+            return inputs
+        site = Site(eqn, self.calls, self.builder, self._uses, self._delta)
         try:
             result = self._result(inputs, site)
             if site.name == "split" and isinstance(result, Constant):
@@ -131,16 +127,10 @@ class Walk(Visitor[Value]):
         return carry + stacks
 
     def as_signal(self, value: Value) -> Signal:
-        """Raw input that meets a signal or an activation is the input node.
-
-        Its weight counts from the multiple of it that the first layer read, so that
-        0.8 x + 0.6 dense(x) is a normalised sum.
-        """
-        if isinstance(value, Signal | Pending):
-            return self._finished(value, keep_scale=False)
-        assert isinstance(value, Raw)
-        base, axes = self._first_read.get(value.root, (value.scale, last_axis(value.rank)))
-        return Signal((Term(self.builder.input, value.scale / base if base else 0.0, axes=axes),))
+        """What a network returns or a layer reads, as a signal."""
+        if isinstance(value, Raw):
+            return self._inputs.signal(value)
+        return self._finished(value, keep_scale=False)
 
     def _ending_in(self, term: Term) -> KernelGraph:
         assumed = term.assumed
@@ -162,31 +152,14 @@ class Walk(Visitor[Value]):
             raise PrimitiveError("reads the stacked outputs of a scan; carry the signal instead")
         live = any(isinstance(one, Signal | Pending) for one in inputs)
         if site.name != "shaped_activation" and not live:
-            return self._preprocessed(inputs, site)
-        read = [self.as_signal(one) if isinstance(one, Raw) else one for one in inputs]
+            return self._inputs.result(inputs, site)
+        read = [self._inputs.signal(v, site) if isinstance(v, Raw) else v for v in inputs]
         depth = max(map(self._depth, read))
         pending = continued(site.name, read, site.eqn, self.calls, depth)
         if pending is not None:
             return pending
         keep_scale = site.name in SUMS
         return signal_result([self._finished(one, keep_scale) for one in read], site)
-
-    def _preprocessed(self, inputs: list[Value], site: Site) -> Value:
-        """Raw input and constants: a first layer's product with weights makes it a signal."""
-        if drawn_here(inputs):
-            raise PrimitiveError(drawn_inside(site.name in AFFINE))
-        position, raw = next((i, one) for i, one in enumerate(inputs) if isinstance(one, Raw))
-        if site.name in AFFINE and weights_of(inputs):
-            axes = first_axes(site.eqn, position)
-            self._first_read[raw.root] = (raw.scale, axes)
-            term = Term(self.builder.input, axes=axes)
-            inputs = [Signal((term,)) if i == position else one for i, one in enumerate(inputs)]
-            return affine(inputs, site)
-        factor = next((one.value for one in inputs if isinstance(one, Constant)), None)
-        rank = len(site.result)
-        if site.name == "mul" and factor is not None and len(inputs) == 2:
-            return Raw(raw.root, raw.scale * factor, rank)
-        return Raw(object(), rank=rank)
 
     def _finished(self, value: Value, keep_scale: bool) -> Any:
         """The node of an unmarked nonlinearity; a sum keeps its factor as the summand's weight."""
@@ -211,7 +184,7 @@ class Walk(Visitor[Value]):
     def _with_axis(self, value: Value) -> Value:
         """What a map over the first axis makes of its body's output."""
         if isinstance(value, Raw):
-            return Raw(object(), rank=value.rank + 1)
+            return value.rearranged(value.rank + 1)
         if not isinstance(value, Signal | Pending):
             return value
         terms = self._finished(value, keep_scale=False).terms

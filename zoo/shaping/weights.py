@@ -53,6 +53,26 @@ def overlap(first: Weights, second: Weights) -> bool:
     )
 
 
+class Uses:
+    """How each weight was used: a matrix and its transpose are no two independent layers."""
+
+    def __init__(self) -> None:
+        self._by_root: dict[object, dict[Piece, tuple[Any, ...]]] = {}
+
+    def differ(self, weights: Weights, *how: Any) -> bool:
+        """Takes note of a use; whether the same numbers were used in another way before."""
+        found = False
+        for piece in weights:
+            moves = tuple(step for step in piece.path if step[0] != "box")
+            known = self._by_root.setdefault(piece.root, {})
+            found |= any(
+                other != (*how, moves) and not _disjoint(piece.path, one.path)
+                for one, other in known.items()
+            )
+            known.setdefault(piece, (*how, moves))
+        return found
+
+
 def _extended(weights: Weights, step: tuple[Any, ...]) -> Weights:
     return frozenset(Piece(one.root, (*one.path, step)) for one in weights)
 
