@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 
 from tests.test_export import MODELS, _images, _model
 from zoo.classifier import Classifier
+from zoo.cli.weights import _Format
 from zoo.data import Preprocessing, open_source
 from zoo.export import ExportError, export
+from zoo.export.forms import Format
 from zoo.models import Layer, create_model
 from zoo.pretrained import load_pretrained
 from zoo.shaping import ShapedActivation
@@ -122,6 +125,10 @@ def test_the_number_of_images_is_free_and_the_manifest_is_inside(format, tmp_pat
         found = onnx.load(path)
         about = json.loads(next(p.value for p in found.metadata_props if p.key == "weight"))
     assert about["id"] == WEIGHTS[0] and about["classes"] == list(model.classes)
+
+
+def test_the_command_knows_every_form():
+    assert get_args(_Format) == get_args(Format)
 
 
 def test_what_onnx_is_not_written_with_is_refused_by_name(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from zoo.cli.text import Output
 from zoo.common.console import Working
 from zoo.pretrained.address import GRAMMAR
 
-_Format = Literal["safetensors", "huggingface", "torch"]
+_Format = Literal["safetensors", "huggingface", "torch", "onnx", "stablehlo"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,14 +44,15 @@ class Cache(Command):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export(Command):
-    """A weight in another form: one safetensors file, or a folder for Hugging Face or PyTorch.
+    """A weight in another form, for other programs; one file or a folder.
 
-    The first two load again: zoo predict FILE.safetensors, zoo predict dir:FOLDER.
+    safetensors and huggingface load again: zoo predict FILE.safetensors, zoo predict dir:FOLDER.
 
     $ zoo export vanilla_resnet50_tat_lrelu.digits
     $ zoo export runs/mine --format huggingface --out flowers
     $ zoo export vanilla_resnet50_tat_lrelu.digits --release --url https://HOST/PATH
     $ zoo export vanilla_resnet50_tat_lrelu.digits --format torch --out digits_torch
+    $ zoo export vanilla_resnet50_tat_lrelu.digits --format onnx --out digits.onnx
     """
 
     model: Annotated[Positional[str], arg(help=GRAMMAR)]
