@@ -44,7 +44,7 @@ def test_sides_take_turns_and_a_call_takes_as_long_as_it_sleeps(tmp_path, monkey
     found = measure(CASE, sides, rounds=3)["sides"]
     # One call to be ready, one to learn how long it takes, then in turns.
     calls = (tmp_path / "calls").read_text().split()
-    assert calls == ["a", "a", "b", "b", *["a", "b"] * 3]
+    assert sorted(calls[:2]) == ["a", "b"] and calls[2:] == ["a", "b", *["a", "b"] * 3]
     for name, seconds in (("a", 0.05), ("b", 0.1)):
         side = found[name]
         assert seconds <= side["fastest"] <= side["seconds"] <= side["slowest"]

@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,14 @@ def measure(case: Case, sides: Sequence[Side | tuple[str, str]], rounds: int) ->
     found: dict[str, dict[str, Any]] = {side[0]: {"missing": side[1]} for side in _absent(sides)}
     with contextlib.ExitStack() as stack:
         ready: dict[str, tuple[Answering | Whole, int]] = {}
-        for side in sides:
-            if isinstance(side, Side):
-                with _or_missing(found, side.name):
-                    opened = stack.enter_context(side.open())
-                    ready[side.name] = opened, max(1, math.ceil(ROUND_S / opened.seconds(1)))
+        with ThreadPoolExecutor() as pool:  # compiling is not timed
+            opening = {
+                side.name: pool.submit(side.open) for side in sides if isinstance(side, Side)
+            }
+        for name, future in opening.items():
+            with _or_missing(found, name):
+                opened = stack.enter_context(future.result())
+                ready[name] = opened, max(1, math.ceil(ROUND_S / opened.seconds(1)))
         times: dict[str, list[float]] = {name: [] for name in ready}
         for _ in range(rounds):
             for name, (side, calls) in ready.items():
