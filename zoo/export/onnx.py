@@ -178,6 +178,11 @@ def _activation(graph: _Graph, layer: Layer, x: str) -> str:
             "layout does not say which is where; use stablehlo"
         )
     shaped: ShapedActivation = graph.activations[0]
+    if shaped.linear_share:
+        raise ExportError(
+            f"{graph.name} keeps a share of its channels linear, which onnx is not written with; "
+            "use stablehlo"
+        )
     x = _scaled(graph, "Mul", x, shaped.input_scale)
     x = _scaled(graph, "Add", x, shaped.input_shift)
     x = _PHI[shaped.phi](graph, x, shaped)
