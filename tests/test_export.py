@@ -33,6 +33,7 @@ MODELS = {
     "he_relu": ("vanilla_resnet18_he_relu", {"stem": "cifar"}),
     "leaky": ("vanilla_resnet34_tat_lrelu", {"stem": "imagenet", "in_channels": 1}),
     "bottleneck": ("vanilla_resnet50_dks_softplus", {"stem": "cifar"}),
+    "mixed": ("vanilla_resnet34_tat_mixed", {"stem": "cifar"}),
     "no norm": ("vanilla_resnet18_tat_tanh", {"stem": "imagenet", "input_norm": "none"}),
 }
 
@@ -137,7 +138,9 @@ def _phi(activation, x):
     value = ACTIVATIONS[activation.phi].jet(
         activation.input_scale * x + activation.input_shift, *slope
     )[0]
-    return activation.output_scale * (value + activation.output_shift)
+    shaped = activation.output_scale * (value + activation.output_shift)
+    linear = activation.linear_channels(x.shape[1])[:, None, None]
+    return np.where(linear, activation.linear_scale * x, shaped)
 
 
 def _in_numpy(folder, images):

@@ -180,6 +180,11 @@ def _dense(graph: _Graph, layer: Layer, x: str) -> str:
 def _activation(graph: _Graph, layer: Layer, x: str) -> str:
     """output_scale (phi(input_scale x + input_shift) + output_shift)."""
     shaped = graph.activations[layer.index]
+    if shaped.linear_share:
+        raise ExportError(
+            f"{graph.name} keeps a share of its channels linear, which onnx is not written with; "
+            "use stablehlo"
+        )
     x = _scaled(graph, "Mul", x, shaped.input_scale)
     x = _scaled(graph, "Add", x, shaped.input_shift)
     x = _PHI[shaped.phi](graph, x, shaped)

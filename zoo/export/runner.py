@@ -1,5 +1,7 @@
 """The few lines with which a PyTorch user runs an exported network; text, nothing is imported."""
 
+import math
+
 from zoo.shaping import ShapedActivation
 
 _FORMULAS = {
@@ -70,8 +72,17 @@ def _body(activation: ShapedActivation) -> str:
     before = _sum(f"{scale}x", activation.input_shift)
     formula = _FORMULAS[activation.phi].format(slope=activation.negative_slope)
     after = _sum(formula, activation.output_shift)
-    scaled = after if activation.output_scale == 1 else f"{activation.output_scale!r} * ({after})"
-    return f"return {scaled}" if before == "x" else f"x = {before}\n        return {scaled}"
+    scale = "" if activation.output_scale == 1 else f"{activation.output_scale!r} * "
+    is_call = activation.phi == "leaky_relu" and not activation.output_shift
+    scaled = f"{scale}({after})" if scale and not is_call else f"{scale}{after}"
+    lines = [] if before == "x" else [f"x = {before}"]
+    if activation.linear_share:
+        floors = f"torch.arange(x.shape[1] + 1).double().mul({activation.linear_share}).floor()"
+        factor = activation.linear_scale / activation.input_scale
+        linear = "x" if math.isclose(factor, 1, rel_tol=1e-12) else f"({factor!r} * x)"
+        lines.append(f"n = {floors}.diff().view(-1, 1, 1) > 0")
+        scaled = f"{linear}.where(n, {scaled})"
+    return "\n        ".join([*lines, f"return {scaled}"])
 
 
 def _sum(text: str, shift: float) -> str:

@@ -203,6 +203,8 @@ def _constants(activation: Any) -> Leaky | None:
     """Slope and scale of  scale * leaky(x), or None for another function."""
     if activation.phi != "leaky_relu" or activation.input_shift or activation.output_shift:
         return None
+    if activation.linear_share:  # channels differ
+        return None
     if min(activation.input_scale, activation.output_scale) <= 0 or activation.negative_slope < 0:
         return None
     return activation.negative_slope, activation.input_scale * activation.output_scale

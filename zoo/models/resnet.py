@@ -34,6 +34,7 @@ _METHODS = {
     **{f"dks_{name}": DKS(name) for name in _SMOOTH},
     **{f"tat_{name}": TAT(name) for name in _SMOOTH},
 }
+_MIXED = TAT("leaky_relu", linear_share=0.5)  # 27 nonlinear layers reach eta 0.9, depth 18 has 17
 _HE_RELU = (ShapedActivation("relu"),)
 _RESCALED_SHORTCUT_WEIGHT = 0.8
 
@@ -142,13 +143,13 @@ class ResNet(Trunk):
                 found[f"vanilla_resnet{depth}_{name}"] = Variant(vanilla, (method,))
                 if rescaled.bottleneck:
                     found[f"rescaled_resnet{depth}_{name}"] = Variant(rescaled, (method,))
+            if depth > 18:
+                found[f"vanilla_resnet{depth}_tat_mixed"] = Variant(vanilla, (_MIXED,))
             # Unshaped: what a plain ReLU network with He's initial weights does at this depth.
             he = dataclasses.replace(vanilla, initializer="he_normal")
             found[f"vanilla_resnet{depth}_he_relu"] = Variant(he, activations=_HE_RELU)
-            batch_norm = dataclasses.replace(
-                he, shortcut_weight=None, norm="batch", input_norm="none"
-            )
-            found[f"resnet{depth}"] = Variant(batch_norm, activations=_HE_RELU)
+            usual = dataclasses.replace(he, shortcut_weight=None, norm="batch", input_norm="none")
+            found[f"resnet{depth}"] = Variant(usual, activations=_HE_RELU)
         return found
 
     def last(self, x: jax.Array) -> jax.Array:

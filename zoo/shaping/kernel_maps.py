@@ -8,6 +8,7 @@ Source: Martens et al. 2021, arXiv 2110.01765; Daniely et al. 2016, arXiv 1602.0
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,10 @@ RELU_MAX_SLOPE = math.pi / (math.pi - 1)  # C'(1) of a relu shifted to C(0) = 0
 
 
 def jet(activation: Nonlinearity, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(phi_hat, phi_hat', phi_hat'') at `x`; the last leaves out the delta at a kink."""
+    """(phi_hat, phi_hat', phi_hat'') at `x`; the last leaves out the delta at a kink.
+
+    Of channels that are not linear, where an activation has a `linear_share`.
+    """
     slope = () if activation.negative_slope is None else (activation.negative_slope,)
     inner = activation.input_scale * x + activation.input_shift
     value, first, second = activation.definition.jet(inner, *slope)
@@ -55,7 +59,8 @@ def c_map(activation: Nonlinearity, c: np.ndarray | float) -> np.ndarray:
       ValueError: if some |c| > 1.
     """
     if _is_homogeneous(activation):
-        return leaky_relu_c_map(activation.negative_slope or 0.0, _correlation(c))
+        curved = leaky_relu_c_map(activation.negative_slope or 0.0, _correlation(c))
+        return _with_linear(activation, np.asarray(c, np.float64), curved)
     return _correlate(activation, 0, c)
 
 
@@ -65,7 +70,7 @@ def c_slope(activation: Nonlinearity, c: np.ndarray | float = 1.0) -> np.ndarray
     Raises:
       ValueError: if some |c| > 1.
     """
-    slopes = _correlate(activation, 1, c)
+    slopes = _with_linear(activation, 1.0, _correlate(activation, 1, c))
     jumps = isinstance(activation, Elementwise) and activation.jumps
     return np.where(np.abs(c) == 1, math.inf, slopes) if jumps else slopes
 
@@ -88,6 +93,12 @@ def leaky_relu_c_map(negative_slope: float, c: np.ndarray | float) -> np.ndarray
     c = np.asarray(c, np.float64)
     kink = (1 - negative_slope) ** 2 / (1 + negative_slope**2)
     return c + kink / np.pi * (np.sqrt(1 - c * c) - c * np.arccos(c))
+
+
+def _with_linear(activation: Nonlinearity, linear: Any, curved: np.ndarray) -> np.ndarray:
+    """The mean over linear and other channels, which all have the same mean square."""
+    share = activation.linear_share if isinstance(activation, ShapedActivation) else 0.0
+    return share * linear + (1 - share) * curved if share else curved
 
 
 def _is_homogeneous(activation: Nonlinearity) -> bool:

@@ -107,12 +107,15 @@ class TAT:
 
     Smooth activations: every layer gets Q(1) = Q'(1) = C'(1) = 1 and the same curvature C''(1),
     chosen so that the largest C_f''(1) over all subnetworks f is tau. leaky_relu: Q(q) = q and
-    C'(1) = 1 hold by themselves, and the negative slope makes the largest C_f(0) equal to eta.
+    C'(1) = 1 hold by themselves, and the negative slope makes the largest C_f(0) equal to eta. With
+    a linear share p of each layer's channels the network holds paths of many depths; a layer's map
+    is then p c + (1 - p) C_a(c), and the others get a smaller slope for the same eta.
 
     Attributes:
       activation: leaky_relu or a smooth name in `ACTIVATIONS`.
       eta: leaky_relu only, in (0, 1), default 0.9; the larger, the more nonlinear.
       tau: smooth activations only, > 0, default 0.3; the larger, the more nonlinear.
+      linear_share: leaky_relu only, in [0, 1): share of the channels that stay linear.
 
     Raises:
       ValueError: for an unknown activation, one with a kink (relu, selu) or that cannot meet the
@@ -124,6 +127,7 @@ class TAT:
     activation: str = "leaky_relu"
     eta: float | None = None
     tau: float | None = None
+    linear_share: float = 0.0
 
     def __post_init__(self) -> None:
         _refuse_polynomials("TAT", self.activation)
@@ -148,17 +152,18 @@ class TAT:
             )
         if self.tau is not None and not (math.isfinite(self.tau) and self.tau > 0):
             raise ValueError(f"tau={self.tau} must be greater than 0; TAT uses 0.3")
+        _ = self.unsolved  # refuses a linear_share out of range, or of another activation
 
     @property
     def targets(self) -> dict[str, float]:
         """The targets by name."""
-        both = {"eta": self.eta, "tau": self.tau}
-        return {name: value for name, value in both.items() if value is not None}
+        given = {"eta": self.eta, "tau": self.tau, "linear_share": self.linear_share or None}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def unsolved(self) -> ShapedActivation:
         """The activation with neutral constants, to build and trace a network with."""
-        return ShapedActivation(self.activation)
+        return ShapedActivation(self.activation, linear_share=self.linear_share)
 
     def solve(
         self, graph: KernelGraph | int, *, subnetworks: Subnetworks = "all"
@@ -174,9 +179,9 @@ class TAT:
         """
         graph = _as_graph(graph)
         if self.eta is not None:
-            slope = local_negative_slope(graph, self.eta, subnetworks)
+            slope = local_negative_slope(graph, self.eta, subnetworks, self.linear_share)
             scale = math.sqrt(2 / (1 + slope**2))
-            return ShapedActivation("leaky_relu", negative_slope=slope, output_scale=scale)
+            return dataclasses.replace(self.unsolved, negative_slope=slope, output_scale=scale)
         tau = float(self.targets["tau"])
         try:
             return solve_tat(self.activation, local_curvature(graph, tau, subnetworks))

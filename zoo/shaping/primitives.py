@@ -8,6 +8,7 @@ import numpy as np
 
 from zoo.shaping.affine import AFFINE, affine, unlike
 from zoo.shaping.assumptions import Assumption
+from zoo.shaping.axes import CHANNELS
 from zoo.shaping.builder import GraphBuilder
 from zoo.shaping.constants import IN_PLACE, REARRANGE
 from zoo.shaping.elementwise import Elementwise
@@ -35,6 +36,11 @@ def signal_result(inputs: Sequence[Value], site: Site) -> Signal:
     signals = [one for one in inputs if isinstance(one, Signal)]
     if name == "shaped_activation":
         term = unit(single(signals[0]))
+        if site.eqn.params["activation"].linear_share and term.axes[-1:] not in CHANNELS:
+            raise PrimitiveError(
+                "applies an activation whose linear channels are counted along the last axis to a "
+                "signal with its channels elsewhere; move them there"
+            )
         return Signal((nonlinear(term, None, site.builder, lambda: site.where),))
     if name in ("add", "sub", "add_any"):
         return _add(inputs, site)

@@ -50,8 +50,12 @@ def local_curvature(graph: KernelGraph, tau: float, subnetworks: Subnetworks = "
     return tau / graph.maximum(0.0, lambda y: y + 1, subnetworks)
 
 
-def local_negative_slope(graph: KernelGraph, eta: float, subnetworks: Subnetworks = "all") -> float:
+def local_negative_slope(
+    graph: KernelGraph, eta: float, subnetworks: Subnetworks = "all", linear_share: float = 0.0
+) -> float:
     """The a in [0, 1) for which the largest C_f(0) over subnetworks f of leaky ReLUs is eta.
+
+    With a share p of linear channels a layer has the map p c + (1 - p) C_a(c).
 
     Raises:
       UnreachableTargetError: if even a = 0 (ReLU) stays below eta.
@@ -59,23 +63,24 @@ def local_negative_slope(graph: KernelGraph, eta: float, subnetworks: Subnetwork
     _check_depth(graph)
 
     def excess(negative_slope: float) -> float:
-        return _largest_c(graph, negative_slope, subnetworks) - eta
+        return _largest_c(graph, negative_slope, subnetworks, linear_share) - eta
 
-    reachable = _largest_c(graph, 0.0, subnetworks)
+    reachable = _largest_c(graph, 0.0, subnetworks, linear_share)
     if reachable < eta:
         raise UnreachableTargetError(
-            f"eta={eta} {needed_chain(eta)}; this network with {graph.num_nonlinear} nonlinear "
-            f"layers (longest path {graph.nonlinear_depth}) reaches at most {_floor(reachable)}: "
+            f"eta={eta} {needed_chain(eta, linear_share)}; this network with "
+            f"{graph.num_nonlinear} nonlinear layers (longest path {graph.nonlinear_depth}) "
+            f"reaches at most {_floor(reachable)}: "
             "lower eta, add layers, or give shortcuts less weight"
         )
     return root_between(excess, 0.0, 1.0)
 
 
-def needed_chain(eta: float) -> str:
+def needed_chain(eta: float, linear_share: float = 0.0) -> str:
     """How deep a plain chain of leaky ReLUs must be for eta, as part of a sentence."""
     c = 0.0
     for depth in range(1, _MAX_NAMED_DEPTH + 1):
-        c = _leaky_relu_step(c, 1 / math.pi)
+        c = _leaky_relu_step(c, (1 - linear_share) / math.pi)
         if c >= eta:
             return f"needs a plain chain of at least {depth} nonlinear layers"
     return f"needs a plain chain of more than {_MAX_NAMED_DEPTH} nonlinear layers"
@@ -112,8 +117,10 @@ def advice(solve_chain: Callable[[int], object], graph: KernelGraph) -> str:
     )
 
 
-def _largest_c(graph: KernelGraph, negative_slope: float, subnetworks: Subnetworks) -> float:
-    kink = (1 - negative_slope) ** 2 / (1 + negative_slope**2) / math.pi
+def _largest_c(
+    graph: KernelGraph, negative_slope: float, subnetworks: Subnetworks, linear_share: float
+) -> float:
+    kink = (1 - linear_share) * (1 - negative_slope) ** 2 / (1 + negative_slope**2) / math.pi
     return graph.maximum(0.0, lambda c: _leaky_relu_step(c, kink), subnetworks)
 
 
