@@ -41,7 +41,7 @@ def build(out: Path, *, execute: bool = True) -> int:
     # pyrefly: ignore[missing-import] only the environment of the site has it
     from sphinx.cmd.build import build_main
 
-    options = ["-W", "--keep-going", "-q", "-d", str(out.with_name(out.name + ".doctrees"))]
+    options = ["-W", "--keep-going", "-E", "-q", "-d", str(out.with_name(out.name + ".doctrees"))]
     options += [] if execute else ["-D", "nb_execution_mode=off"]
     return build_main(["-b", "html", *options, str(REPOSITORY / "docs"), str(out)])
 
