@@ -12,7 +12,8 @@ SMALL = {"num_classes": 10, "stem": "cifar", "width": 0.0625, "input_norm": "per
 ALL_MODELS = list_models()
 _ANOTHER = re.compile(r"_(dks|tat)_(?!(?<=dks_)softplus|tanh|(?<=tat_)lrelu)")
 """Ids that differ from one with softplus, tanh or leaky ReLU by an activation alone."""
-_KINDS = {re.sub(r"\d+", "{}", id): id for id in reversed(ALL_MODELS)}
+# The letters of RepVGG are sizes too.
+_KINDS = {re.sub(r"[ab]?\d+", "{}", id): id for id in reversed(ALL_MODELS)}
 SHALLOWEST = [id for kind, id in sorted(_KINDS.items()) if not _ANOTHER.search(kind)]
 """One member of every family and method: what is compiled in tests."""
 STRUCTURES = [id for id in ALL_MODELS if id.endswith("eoc_relu")]

@@ -16,7 +16,7 @@ LAYERS = (
     ("shaping", "transfer", "processes", "kernels", "report"),
     ("models", "data", "complexity"),
     ("checkpoint",),
-    ("evaluation", "pretrained", "inspection", "export", "classifier"),
+    ("evaluation", "pretrained", "inspection", "export", "classifier", "plain"),
     ("training",),
     ("finetuning", "planning", "recipes"),
     ("demo", "study", "bench"),

@@ -34,6 +34,9 @@ MODELS = {
     "leaky": ("vanilla_resnet34_tat_lrelu", {"stem": "imagenet", "in_channels": 1}),
     "bottleneck": ("vanilla_resnet50_dks_softplus", {"stem": "cifar"}),
     "mixed": ("vanilla_resnet34_tat_mixed", {"stem": "cifar"}),
+    "dirac": ("diracnet28_5", {"depth": 10}),
+    "ncrelu": ("diracnet28_5_v1", {"depth": 10}),
+    "groups": ("repvgg_b1g2", {}),
     "no norm": ("vanilla_resnet18_tat_tanh", {"stem": "imagenet", "input_norm": "none"}),
 }
 
@@ -45,6 +48,9 @@ def _random(arch, preprocess, dtype=np.float32, **options):
     generator = np.random.default_rng(4)
     params = {}
     for name, leaf in abstract.items():
+        if name.endswith((".var", "_scale", ".scale")):
+            params[name] = jnp.asarray(generator.uniform(0.5, 1.5, leaf.shape), dtype)
+            continue
         scale = (1.5 / max(4, np.prod(leaf.shape[:-1]))) ** 0.5
         params[name] = jnp.asarray(generator.normal(size=leaf.shape) * scale, dtype)
     provenance = Provenance(arch, variant_of(arch).shaping)
@@ -105,8 +111,11 @@ def test_narrow_weights_keep_their_values_for_a_reader_without_bfloat16(tmp_path
         assert np.array_equal(arrays[name], expected)
 
 
-def _convolve(x, kernel, stride, margin):
-    """[n, c, h, w] with [out, in, k, k], tap by tap."""
+def _convolve(x, kernel, stride, margin, groups=1):
+    """[n, c, h, w] with [out, in / groups, k, k], group by group and tap by tap."""
+    if groups > 1:
+        halves = zip(np.split(x, groups, 1), np.split(kernel, groups), strict=True)
+        return np.concatenate([_convolve(one, k, stride, margin) for one, k in halves], 1)
     size = kernel.shape[-1]
     padded = np.pad(x, ((0, 0), (0, 0), (margin, margin), (margin, margin)))
     height, width = ((n + 2 * margin - size) // stride + 1 for n in x.shape[2:])
@@ -157,14 +166,16 @@ def _in_numpy(folder, images):
             x = np.concatenate([x, np.ones_like(x[:, :1])], 1)
             x = x / np.sqrt((x * x).mean(1, keepdims=True))
         elif kind == "Conv2d":
-            assert weight.shape == (args[1], args[0], args[2], args[2])
-            x = _convolve(x, weight, args[3], args[4]) + bias[:, None, None]
+            assert weight.shape == (args[1], args[0] // args[6], args[2], args[2])
+            x = _convolve(x, weight, args[3], args[4], args[6]) + bias[:, None, None]
         elif kind == "Linear":
             x = x @ weight.T + bias
         elif kind == "MaxPool2d":
             x = _max_pool(x, *args)
         elif kind == "AdaptiveAvgPool2d":
             x = x.mean((2, 3), keepdims=True)
+        elif kind == "NCReLU":
+            x = np.concatenate([np.maximum(x, 0), np.minimum(x, 0)], 1)
         elif kind == "Flatten":
             x = x.reshape(len(x), -1)
         else:
@@ -232,7 +243,7 @@ def test_every_activation_has_a_formula_and_every_program_is_python(tmp_path):
 
 def test_shortcuts_are_no_chain(tmp_path):
     network = create_model("rescaled_resnet50_dks_tanh", abstract=True)
-    with pytest.raises(ValueError, match="is no plain chain of layers; allowed: .*vanilla"):
+    with pytest.raises(ValueError, match="adds two live paths; widen=True gives .* is ReLU"):
         export(Classifier(network, Preprocessing((32, 32))), tmp_path / "t", format="torch")
     with pytest.raises(TypeError, match="a ResNet does not say how images are brought to it"):
         export(network, tmp_path / "t")

@@ -206,7 +206,7 @@ def test_it_is_published_loaded_by_id_and_exported(trained, tmp_path, monkeypatc
     path = export(model, tmp_path / "tokens.safetensors")
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), np.uint8)
     assert np.array_equal(load_pretrained(path).logits(images), trained.model.logits(images))
-    with pytest.raises(ValueError, match="layers of kind crelu, patches, which"):
+    with pytest.raises(ValueError, match="embedding has a layer of kind patches"):
         export(model, tmp_path / "torch", format="torch")
 
 

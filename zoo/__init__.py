@@ -33,6 +33,7 @@ _HOME = {
     "register_family": "zoo.models",
     "register_source": "zoo.data",
     "shape": "zoo.models",
+    "to_plain": "zoo.plain",
     "train": "zoo.training",
 }
 

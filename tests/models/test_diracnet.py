@@ -89,7 +89,7 @@ def test_logits_follow_the_equations(version):
         if group:
             x = x.reshape(2, x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1).max((2, 4))
         for block in range(2):
-            name = f"groups.{group}.{block}"
+            name = f"stages.{group}.blocks.{block}"
             w = p[f"{name}.conv.kernel"]
             unit = w / np.sqrt((w**2).sum((0, 1, 2)))
             delta = _delta(*w.shape[2:], version)

@@ -53,11 +53,14 @@ class Export(Command):
     $ zoo export vanilla_resnet50_tat_lrelu.digits --release --url https://HOST/PATH
     $ zoo export vanilla_resnet50_tat_lrelu.digits --format torch --out digits_torch
     $ zoo export vanilla_resnet50_tat_lrelu.digits --format onnx --out digits.onnx
+    $ zoo export runs/diracnet --plain --out folded.safetensors
     """
 
     model: Annotated[Positional[str], arg(help=GRAMMAR)]
     format: Annotated[_Format, arg(help="what to write")] = "safetensors"
     out: Annotated[str | None, arg(help="a path that is free; None: named after the weight")] = None
+    plain: Annotated[bool, arg(help="fold normalisation, merge paths; torch always is")] = False
+    widen: Annotated[bool, arg(help="carry shortcuts in wider convolutions")] = False
     release: Annotated[bool, arg(help="list the safetensors file in the weight's manifest")] = False
     url: Annotated[str | None, arg(help="with --release: where the file is going to be served")] = (
         None
@@ -138,8 +141,9 @@ def export(command: Export) -> Output:
         return _release(command)
     if command.url is not None:
         raise ValueError("--url belongs to --release")
+    form = {"plain": command.plain, "widen": command.widen}
     with Working(f"exporting {command.model}"):
-        path = export(command.model, command.out, format=command.format)
+        path = export(command.model, command.out, format=command.format, **form)
     return Output({"model": command.model, "path": str(path)}, [f"wrote {path}"])
 
 

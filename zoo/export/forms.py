@@ -21,7 +21,9 @@ from zoo.export.huggingface import write_huggingface
 from zoo.export.onnx import write_onnx
 from zoo.export.runner import runner_text
 from zoo.export.stablehlo import write_stablehlo
-from zoo.models import Layer, NotAChainError, layers_of
+from zoo.models import Layer, Network, layers_of, split
+from zoo.models.folding import NotPlainError, plain_network
+from zoo.plain import to_plain
 from zoo.pretrained.loading import as_classifier
 from zoo.pretrained.manifest import SINGLE_FILE
 from zoo.pretrained.writing import record_of
@@ -43,6 +45,8 @@ def export(
     *,
     format: Format = "safetensors",
     name: str | None = None,
+    plain: bool = False,
+    widen: bool = False,
 ) -> Path:
     """Writes a weight in another form; the file or folder appears whole or not at all.
 
@@ -52,7 +56,7 @@ def export(
       huggingface: a folder with config.json, model.safetensors (as above), README.md and
                    manifest.json; `load_pretrained("dir:FOLDER")` reads it, and `push` uploads it.
       torch:       a folder with the state dict of an `nn.Sequential` as `model.safetensors`, and
-                   `run.py`, which builds and runs it.
+                   `run.py`, which builds and runs it; always of the plain form (`zoo.to_plain`).
       onnx:        one file, `zoo.export.onnx`; ONNX Runtime and others run it.
       stablehlo:   a folder with a program of `jax.export` and `run.py`, `zoo.export.stablehlo`;
                    JAX alone runs it, whatever the family.
@@ -64,21 +68,28 @@ def export(
       out: where to write, must not exist; None names it after the weight, in this directory.
       format: "safetensors", "huggingface", "torch", "onnx" or "stablehlo".
       name: how the card of a huggingface folder calls it; None: hf:ORG/ and the folder's name.
+      plain: write the plain form: normalisation and parametrised kernels folded, parallel paths
+        merged. Without it what is written can be trained further as it was.
+      widen: of the plain form: carry shortcuts in wider convolutions.
 
     Raises:
-      ExportError: `out` exists or cannot be written, the network is no plain chain (torch) or has
-        layers that the form has no word for, or the library that writes it is missing (onnx).
+      ExportError: `out` exists or cannot be written, the network has no plain form (torch, and with
+        `plain`) or layers that the form has no word for, or the library that writes it is missing
+        (onnx).
       ValueError: as `load_pretrained`, and for a model without classes.
     """
     if format not in get_args(Format):
         raise ExportError(f"format {format!r}; allowed: {', '.join(get_args(Format))}")
     model = as_classifier(source)
-    path = Path(out or _default_name(model, format)).expanduser().absolute()
+    path = Path(out or _default_name(model, format, plain)).expanduser().absolute()
     with _appearing(path) as temporary:
+        if plain and format != "torch":
+            with _refusing(model):
+                model, _ = to_plain(model, widen=widen)
         if format == "huggingface":
             write_huggingface(model, temporary, name or f"hf:ORG/{path.name}")
         elif format == "torch":
-            _write_torch(model, temporary)
+            _write_torch(model, temporary, widen)
         elif format in _WRITERS:
             _WRITERS[format](model, temporary)
         else:
@@ -87,13 +98,15 @@ def export(
     return path
 
 
-def _default_name(model: Classifier, format: Format) -> str:
-    return f"{model.provenance.name}.{format}"
+def _default_name(model: Classifier, format: Format, plain: bool) -> str:
+    return f"{model.provenance.name}{'.plain' if plain else ''}.{format}"
 
 
-def _write_torch(model: Classifier, folder: Path) -> None:
-    layers = _chain(model)
-    arrays = {name: np.asarray(value, np.float32) for name, value in model.split()[1].items()}
+def _write_torch(model: Classifier, folder: Path, widen: bool) -> None:
+    with _refusing(model):
+        network = plain_network(model.network, widen=widen)
+    layers = _chain(model, network)
+    arrays = {name: np.asarray(value, np.float32) for name, value in split(network)[1].items()}
     state: dict[str, np.ndarray] = {}
     for index, layer in enumerate(layers):
         if layer.name:
@@ -106,27 +119,36 @@ def _write_torch(model: Classifier, folder: Path) -> None:
     calls = [_call(layer, arrays) for layer in layers]
     text = json.dumps({**record, "layers": calls}, sort_keys=True)
     write_safetensors(folder / SINGLE_FILE, state, {"format": "pt", "weight": text})
-    text = runner_text(record["id"], model.network.activations[0], SINGLE_FILE)
+    kinds = {call[0] for call in calls}
+    text = runner_text(record["id"], network.activations[0], SINGLE_FILE, kinds)
     (folder / _RUNNER).write_text(text, encoding="utf-8")
 
 
-def _chain(model: Classifier) -> list[Layer]:
+def _chain(model: Classifier, network: Network) -> list[Layer]:
     """The layers in order, the head after one that drops the locations.
 
     Raises:
-      ExportError: if the network adds signal paths or has layers that are not written here.
+      ExportError: if there are layers that are not written here.
     """
-    try:
-        layers = list(layers_of(model.network.layout))
-    except NotAChainError as error:
-        raise ExportError(f"{model.provenance.name}: {error}") from None
-    if unknown := sorted({layer.kind for layer in layers} - set(_CALLS)):
+    layers = list(layers_of(network.layout))
+    unknown = {layer.kind for layer in layers} - set(_CALLS)
+    if unknown or any(layer.index for layer in layers):
         raise ExportError(
-            f"{model.provenance.name} has layers of kind {', '.join(unknown)}, which this form "
-            f"does not write; allowed: {', '.join(_CALLS)}; use safetensors"
+            f"{model.provenance.name} has layers of kind {', '.join(sorted(unknown))} or several "
+            f"activations, which this form does not write; allowed: {', '.join(_CALLS)}; use "
+            "safetensors"
         )
-    head = next(i for i, layer in enumerate(layers) if layer.kind == "dense")
-    return [*layers[:head], Layer("flatten"), *layers[head:]]
+    head = [layer for layer in layers if layer.kind == "dense"]
+    return [*layers[: len(layers) - len(head)], Layer("flatten"), *head]
+
+
+@contextlib.contextmanager
+def _refusing(model: Classifier) -> Iterator[None]:
+    """Says which weight has no plain form."""
+    try:
+        yield
+    except NotPlainError as error:
+        raise ExportError(f"{model.provenance.name}: {error}") from None
 
 
 def _call(layer: Layer, arrays: Mapping[str, np.ndarray]) -> list[Any]:
@@ -138,7 +160,13 @@ def _call(layer: Layer, arrays: Mapping[str, np.ndarray]) -> list[Any]:
 _CALLS: dict[str, Callable[[Layer, tuple[int, ...]], list[Any]]] = {
     "per_location": lambda layer, shape: ["PerLocation"],
     "activation": lambda layer, shape: ["Activation"],
-    "conv": lambda layer, shape: ["Conv2d", *shape[2:], shape[0], layer.stride, shape[0] // 2],
+    "mirror": lambda layer, shape: ["Mirror"],
+    "crelu": lambda layer, shape: ["CReLU"],
+    "ncrelu": lambda layer, shape: ["NCReLU"],
+    "conv": lambda layer, shape: [
+        "Conv2d", shape[2] * layer.groups, shape[3], shape[0], layer.stride, shape[0] // 2, 1,
+        layer.groups,
+    ],
     "max_pool": lambda layer, shape: [
         "MaxPool2d", layer.kernel_size, layer.stride, (layer.kernel_size - 1) // 2
     ],

@@ -143,8 +143,9 @@ def _conv(graph: _Graph, layer: Layer, x: str) -> str:
     side = graph.params[f"{layer.name}.kernel"].shape[0]
     inputs = [graph.parameter(layer, "kernel", (3, 2, 0, 1)), graph.parameter(layer, "bias")]
     return graph.add(
-        "Conv", x, *filter(None, inputs), strides=[layer.stride] * 2, pads=[(side - 1) // 2] * 4
-    )
+        "Conv", x, *filter(None, inputs), strides=[layer.stride] * 2,
+        pads=[(side - 1) // 2] * 4, group=layer.groups,
+    )  # fmt: skip
 
 
 def _max_pool(graph: _Graph, layer: Layer, x: str) -> str:

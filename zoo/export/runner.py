@@ -1,6 +1,7 @@
 """The few lines with which a PyTorch user runs an exported network; text, nothing is imported."""
 
 import math
+from collections.abc import Collection
 
 from zoo.shaping import ShapedActivation
 
@@ -32,16 +33,7 @@ import json, pathlib, torch
 from safetensors import safe_open
 from torch import nn
 
-class PerLocation(nn.Module):
-    def forward(self, x):
-        x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
-        return x * torch.rsqrt((x * x).mean(1, keepdim=True))
-
-class Activation(nn.Module):
-    def forward(self, x):
-        {body}
-
-with safe_open(pathlib.Path(__file__).with_name("{weights}"), "pt") as file:
+{classes}with safe_open(pathlib.Path(__file__).with_name("{weights}"), "pt") as file:
     about = json.loads(file.metadata()["weight"])
     state = {{name: file.get_tensor(name) for name in file.keys()}}
 make = lambda kind, *args: (globals().get(kind) or getattr(nn, kind))(*args)
@@ -55,15 +47,43 @@ def logits(images):
 '''
 
 
-def runner_text(id: str, activation: ShapedActivation, weights: str) -> str:
+_CLASSES = {
+    "PerLocation": """class PerLocation(nn.Module):
+    def forward(self, x):
+        x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+        return x * torch.rsqrt((x * x).mean(1, keepdim=True))
+""",
+    "Activation": """class Activation(nn.Module):
+    def forward(self, x):
+        {body}
+""",
+    "CReLU": """class CReLU(nn.Module):
+    def forward(self, x):
+        return torch.cat([x.clamp(min=0), (-x).clamp(min=0)], 1)
+""",
+    "Mirror": """class Mirror(nn.Module):
+    def forward(self, x):
+        return torch.cat([x, -x], 1)
+""",
+    "NCReLU": """class NCReLU(nn.Module):
+    def forward(self, x):
+        return torch.cat([x.clamp(min=0), x.clamp(max=0)], 1)
+""",
+}
+
+
+def runner_text(id: str, activation: ShapedActivation, weights: str, kinds: Collection[str]) -> str:
     """A Python program that needs torch and safetensors only.
 
     Args:
       id: of the weight, for its first line.
       activation: written out as a formula.
       weights: name of the safetensors file beside the program.
+      kinds: of layers that it needs.
     """
-    return _TEXT.format(id=id, weights=weights, body=_body(activation))
+    classes = "\n".join(text for name, text in _CLASSES.items() if name in kinds)
+    classes = classes.format(body=_body(activation))
+    return _TEXT.format(id=id, weights=weights, classes=f"{classes}\n" if classes else "")
 
 
 def _body(activation: ShapedActivation) -> str:

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from zoo.models.blocks import BLOCKS_PER_STAGE, run_blocks
-from zoo.models.family import Activations, FeatureInfo, Network, NetworkConfig, Variant
+from zoo.models.blocks import BLOCKS_PER_STAGE
+from zoo.models.family import Activations, Variant
 from zoo.models.layers import (
     BatchNorm,
     Conv,
@@ -26,8 +26,9 @@ from zoo.models.layers import (
     he_normal,
     max_pool,
 )
-from zoo.models.layout import Layer, Layout, Part
+from zoo.models.layout import Layer, Part
 from zoo.models.registry import register_family
+from zoo.models.trunk import Place, StagedConfig, Trunk
 from zoo.shaping import ShapedActivation
 
 _RELU = ShapedActivation("relu")
@@ -39,7 +40,7 @@ _SCALES = {1: (5.0, 1e-3), 2: (1.0, 0.1)}
 
 
 @dataclasses.dataclass(frozen=True)
-class DiracNetConfig(NetworkConfig):
+class DiracNetConfig(StagedConfig):
     """Everything that decides a DiracNet's structure and initial weights.
 
     Attributes:
@@ -88,26 +89,36 @@ class DiracNetConfig(NetworkConfig):
     @property
     def smallest_image_size(self) -> int:
         """Smallest side that the pooling between the groups leaves a pixel of."""
-        halved = 2 ** (len(self.convs_per_group) - 1)
-        return self.stem_stride * (halved - 1) + 1
+        stem = 4 if self.pools_stem else 1
+        return stem * (2 ** (len(self.blocks_per_stage) - 1) - 1) + 1
 
     @property
-    def stem_stride(self) -> int:
-        """Pixels of the image per pixel of the first group."""
-        return 4 if self.stem == "imagenet" else 1
+    def stem_size(self) -> tuple[int, int]:
+        """Side of the stem's kernel, and its stride."""
+        return (7, 2) if self.stem == "imagenet" else (3, 1)
 
     @property
-    def convs_per_group(self) -> tuple[int, ...]:
+    def pools_stem(self) -> bool:
+        """Whether a 3x3 max-pool of stride 2 follows the stem."""
+        return self.stem == "imagenet"
+
+    @property
+    def blocks_per_stage(self) -> tuple[int, ...]:
         """Dirac convolutions of each group."""
         if self.trunk == "wide":
             return (2 * ((self.depth - 4) // 6),) * 3
         return tuple(2 * blocks for blocks in BLOCKS_PER_STAGE[self.depth])
 
     @property
-    def group_channels(self) -> tuple[int, ...]:
+    def stem_channels(self) -> int:
+        """Channels of the stem's output."""
+        return self.stage_channels[0]
+
+    @property
+    def stage_channels(self) -> tuple[int, ...]:
         """Channels of the groups' outputs."""
         base = _BASE_CHANNELS[self.trunk] * self.width
-        return tuple(max(4, round(base * 2**i)) for i in range(len(self.convs_per_group)))
+        return tuple(max(4, round(base * 2**i)) for i in range(len(self.blocks_per_stage)))
 
 
 class DiracConv(Conv):
@@ -141,44 +152,52 @@ class DiracConv(Conv):
 
 
 class Block(nnx.Module):
-    """Activation, Dirac convolution, normalisation."""
+    """A 2x2 max-pool (between groups), activation, Dirac convolution, normalisation."""
 
-    def __init__(self, config: DiracNetConfig, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+    def __init__(self, config: DiracNetConfig, place: Place, *, rngs: nnx.Rngs):
+        inputs, outputs = place.inputs, place.outputs
         seen = inputs * (2 if config.version == 1 else 1)
         self.conv = DiracConv(seen, outputs, version=config.version, **config.dtypes, rngs=rngs)
         self.norm = _norm(config, outputs, rngs)
-        self.version = config.version
+        self.version, self.pools = config.version, place.stride > 1
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[batch, h, w, inputs] -> [batch, h, w, outputs]."""
+        """[batch, h, w, inputs] -> [batch, h, w, outputs], or half of h and w."""
+        x = max_pool(x, 2) if self.pools else x
         active = concatenated_relu(x, negated=True) if self.version == 1 else _RELU(x)
         return self.norm(self.conv(active))
 
+    def layers(self, name: str) -> tuple[Layer, ...]:
+        """What it computes, as a layout names it."""
+        return (
+            *((Layer("max_pool", kernel_size=2, stride=2),) if self.pools else ()),
+            Layer("ncrelu" if self.version == 1 else "activation"),
+            Layer("conv", f"{name}.conv"),
+            Layer("norm", f"{name}.norm"),
+        )
+
 
 class Stem(nnx.Module):
-    """Convolution and normalisation; then a pool (imagenet), or a ReLU in version 1 (cifar)."""
+    """Convolution and normalisation; then a ReLU in version 1 where no pool follows."""
 
     def __init__(self, config: DiracNetConfig, inputs: int, *, rngs: nnx.Rngs):
-        size, stride = (7, 2) if config.stem == "imagenet" else (3, 1)
-        outputs = config.group_channels[0]
+        (size, stride), outputs = config.stem_size, config.stem_channels
         self.conv = Conv(
             inputs, outputs, size, stride=stride, use_bias=False, initializer=he_normal,
             **config.dtypes, rngs=rngs,
         )  # fmt: skip
         self.norm = _norm(config, outputs, rngs)
-        self.config = config
+        # Version 2 goes on with a ReLU anyway; NCReLU would pass what is negative.
+        self.activates = config.version == 1 and not config.pools_stem
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[batch, h, w, inputs] -> [batch, h / stride, w / stride, channels]."""
         x = self.norm(self.conv(x))
-        if self.config.stem == "imagenet":
-            return max_pool(x)
-        # Version 2 goes on with a ReLU anyway; NCReLU would pass what is negative.
-        return _RELU(x) if self.config.version == 1 else x
+        return _RELU(x) if self.activates else x
 
 
 @register_family
-class DiracNet(Network):
+class DiracNet(Trunk):
     """Stem, groups of Dirac convolutions with a 2x2 max-pool between them, mean, head."""
 
     Config = DiracNetConfig
@@ -187,15 +206,8 @@ class DiracNet(Network):
         self.config = config
         self.activations = activations
         self.stem = Stem(config, self.input_channels, rngs=rngs)
-        channels = config.group_channels
-        groups = zip((channels[0], *channels), channels, config.convs_per_group, strict=False)
-        self.groups = nnx.List(
-            nnx.List(
-                Block(config, outputs if j else inputs, outputs, rngs=rngs) for j in range(count)
-            )
-            for inputs, outputs, count in groups
-        )
-        self.head = self.new_head(channels[-1], he_normal, rngs=rngs)
+        self.stages = self.new_stages(lambda place: Block(config, place, rngs=rngs))
+        self.head = self.new_head(config.stage_channels[-1], he_normal, rngs=rngs)
 
     @classmethod
     def variants(cls) -> dict[str, Variant]:
@@ -211,66 +223,26 @@ class DiracNet(Network):
                 found[f"diracnet{depth}_{width}{suffix}"] = Variant(config, activations=(_RELU,))
         return found
 
-    @property
-    def layout(self) -> Layout:
-        """Input, stem, every block, the last ReLU (version 2), head."""
-        config = self.config
-        stem = [Layer("conv", "stem.conv", stride=2 if config.stem == "imagenet" else 1)]
-        stem.append(Layer("norm", "stem.norm"))
-        if config.stem == "imagenet":
-            stem.append(Layer("max_pool", kernel_size=3, stride=2))
-        elif config.version == 1:
-            stem.append(Layer("activation"))
-        blocks = (
-            Part("block", name, (
-                *((Layer("max_pool", kernel_size=2, stride=2),) if i and not j else ()),
-                Layer("ncrelu" if config.version == 1 else "activation"),
-                Layer("conv", f"{name}.conv"),
-                Layer("norm", f"{name}.norm"),
-            ))
-            for name, i, j in self._block_names()
-        )  # fmt: skip
-        last = (Layer("activation"),) if config.version == 2 else ()
-        pool = Part("pool", "", (*last, Layer("mean")))
-        return (self.input_part, Part("stem", "stem", tuple(stem)), *blocks, pool, self.head_part)
-
-    def feature_maps(self, images: jax.Array) -> list[jax.Array]:
-        """Outputs of the groups, finest first, before the last activation."""
-        x = self.stem(self.normalize_input(images))
-        maps = []
-        for i, blocks in enumerate(self.groups):
-            x = run_blocks(blocks, max_pool(x, 2) if i else x, self.config)
-            maps.append(x)
-        return maps
-
-    def features(self, images: jax.Array) -> jax.Array:
-        """The last feature map, activated in version 2, [batch, h, w, channel]."""
-        x = self.feature_maps(images)[-1]
+    def last(self, x: jax.Array) -> jax.Array:
+        """The last ReLU, which version 1 leaves out."""
         return _RELU(x) if self.config.version == 2 else x
 
-    def block_outputs(self, images: jax.Array) -> dict[str, jax.Array]:
-        """Outputs of the stem and of every block in order, before the next activation."""
-        x = self.stem(self.normalize_input(images))
-        outputs = {"stem": x}
-        for name, i, j in self._block_names():
-            x = self.groups[i][j](max_pool(x, 2) if i and not j else x)
-            outputs[name] = x
-        return outputs
+    @property
+    def stem_layers(self) -> tuple[Layer, ...]:
+        """Convolution, normalisation and, in some of version 1, an activation."""
+        conv = Layer("conv", "stem.conv", stride=self.config.stem_size[1])
+        activation = (Layer("activation"),) if self.stem.activates else ()
+        return (conv, Layer("norm", "stem.norm"), *activation)
 
     @property
-    def feature_info(self) -> tuple[FeatureInfo, ...]:
-        """Name, channels and stride of each group."""
-        return tuple(
-            FeatureInfo(f"groups.{i}", channels, self.config.stem_stride * 2**i)
-            for i, channels in enumerate(self.config.group_channels)
-        )
+    def pool_part(self) -> Part:
+        """The activation of `last`, if any, and the mean."""
+        activation = (Layer("activation"),) if self.config.version == 2 else ()
+        return Part("pool", "", (*activation, Layer("mean")))
 
-    def _block_names(self) -> Iterator[tuple[str, int, int]]:
-        """Name, group and number of every block; names as `split` writes them."""
-        for i, count in enumerate(self.config.convs_per_group):
-            digits = len(str(count - 1))
-            for j in range(count):
-                yield f"groups.{i}.{j:0{digits}}", i, j
+    def block_layers(self, place: Place) -> tuple[Layer, ...]:
+        """What the block at `place` computes."""
+        return self.stages[place.stage].blocks[place.number].layers(place.name)
 
 
 def _norm(config: DiracNetConfig, channels: int, rngs: nnx.Rngs) -> BatchNorm:

@@ -167,6 +167,11 @@ class Network(nnx.Module):
         """The parts of the network in forward order; every parameter belongs to one of them."""
         raise NotImplementedError
 
+    @property
+    def plain_layout(self) -> Layout:
+        """What `to_plain` reads: `layout`, or less where weights have switched a path off."""
+        return self.layout
+
     def feature_maps(self, images: jax.Array) -> list[jax.Array]:
         """Outputs of the stages, finest first, before the last activation.
 

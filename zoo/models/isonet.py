@@ -21,7 +21,7 @@ from flax import nnx
 from jax import lax
 
 from zoo.models.family import Activations, Variant
-from zoo.models.layers import Conv, scaled_uniform_orthogonal, suo_delta
+from zoo.models.layers import Conv, PlainWeights, scaled_uniform_orthogonal, suo_delta
 from zoo.models.layout import Layer, Part, Sum
 from zoo.models.registry import register_family
 from zoo.models.trunk import Place, Trunk, TrunkConfig
@@ -93,6 +93,10 @@ class SReLU(nnx.Module):
         """[batch, ..., channel], the same shape."""
         bias = self.bias[...].astype(x.dtype)
         return self.activation(x - bias) + bias
+
+    def plain_weights(self) -> PlainWeights:
+        """Factor and shift before its ReLU; the shift is taken back after it."""
+        return jnp.ones_like(self.bias[...]), -self.bias[...]
 
 
 class Stem(nnx.Module):

@@ -30,6 +30,7 @@ class Layer:
       stride: of conv and max_pool; the padding is (kernel_size - 1) // 2 on every side.
       index: of an activation among the network's.
       rate: factor on the learning rate of its parameters.
+      groups: of conv.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Layer:
     stride: int = 1
     index: int = 0
     rate: float = 1.0
+    groups: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

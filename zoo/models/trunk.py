@@ -213,7 +213,7 @@ class Trunk(Network):
         raise NotImplementedError
 
     @property
-    def stem_layers(self) -> tuple[Layer, ...]:
+    def stem_layers(self) -> tuple[Layer | Sum, ...]:
         """What the stem computes before the max-pool."""
         return (Layer("conv", "stem", stride=self.config.stem_size[1]),)
 

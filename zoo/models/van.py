@@ -26,7 +26,7 @@ from flax import nnx
 
 from zoo.models.family import Activations, Variant
 from zoo.models.layers import Conv, he_normal
-from zoo.models.layout import Layer, Part, Sum
+from zoo.models.layout import Layer, Layout, Part, Sum
 from zoo.models.parameters import Fixed, Params, merge, split
 from zoo.models.registry import register_family
 from zoo.models.trunk import Place, Trunk, TrunkConfig
@@ -170,6 +170,17 @@ class Van(Trunk):
         zero = {name: jnp.zeros_like(params[name]) for name in gates}
         return merge(split(closed)[0], {**params, **zero})
 
+    @property
+    def plain_layout(self) -> Layout:
+        """`layout`, without the shortcuts once every gate is closed."""
+        gates = [v for n, v in split(self)[1].items() if n.endswith(_GATE) and "gates" in n]
+        if any(isinstance(gate, jax.ShapeDtypeStruct) or float(gate) for gate in gates):
+            return self.layout
+        return tuple(
+            dataclasses.replace(part, layers=tuple(one for x in part.layers for one in _closed(x)))
+            for part in self.layout
+        )
+
     def last(self, x: jax.Array) -> jax.Array:
         """`x`: a layer ends with its activation."""
         return x
@@ -200,3 +211,8 @@ class Van(Trunk):
 
 def _ungated(place: Place) -> int:
     return int(place.changes_shape)
+
+
+def _closed(layer: Layer | Sum) -> tuple[Layer | Sum, ...]:
+    """What a layer is when its gate is 0: its branch, without the gate."""
+    return layer.branches[0][:-1] if isinstance(layer, Sum) else (layer,)
