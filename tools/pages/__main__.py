@@ -1,6 +1,6 @@
-"""Writes the pages that are made of stored results and of other pages: results, theory, plans, the
-faults with the tests about them, the chooser, the gallery, README's weights, notebooks of the
-tutorials, llms.txt.
+"""Writes the pages that are made of stored results and of other pages: results, theory, plans,
+benchmarks, the faults with the tests about them, the chooser, the gallery, README's weights,
+notebooks of the tutorials, llms.txt.
 
   python -m tools.pages
   python -m tools.pages results --check
@@ -15,7 +15,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.pages import choosing, faults, gallery, llms, notebooks, plans, results, theory, weights
+from tools.pages import (
+    benchmarks,
+    choosing,
+    faults,
+    gallery,
+    llms,
+    notebooks,
+    plans,
+    results,
+    theory,
+    weights,
+)
 from tools.pages.page import Page
 from zoo.common.console import quiet_pipe
 from zoo.pretrained.index import checkpoints_folder
@@ -28,6 +39,7 @@ PAGES: dict[str, Callable[[Path, Path], Page | tuple[Page, ...]]] = {
     "results": results.page,
     "theory": theory.page,
     "plans": plans.page,
+    "benchmarks": benchmarks.page,
     "faults": faults.page,
     "readme": weights.page,
     "notebooks": notebooks.pages,
