@@ -21,7 +21,7 @@ from zoo.pretrained import load_pretrained
 # Ids that differ from others here by their activation alone are left to one of them.
 SHAPED = ("vanilla_", "rescaled_")
 # Circular padding, means of even windows, frozen heads, learnt gates and scalars beside a shortcut.
-REFUSED = ("delta_tanh", "identity_matters", "van", "fixup_", "skipinit_", "nf_", "r_isonet")
+REFUSED = ("delta_tanh", "identity_matters", "van18", "fixup_", "skipinit_", "nf_", "r_isonet")
 CASES = [
     id for id in SHALLOWEST
     if not id.startswith((*SHAPED, *REFUSED)) or id.startswith("vanilla") and "lrelu" in id
