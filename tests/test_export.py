@@ -34,6 +34,7 @@ MODELS = {
     "leaky": ("vanilla_resnet34_tat_lrelu", {"stem": "imagenet", "in_channels": 1}),
     "bottleneck": ("vanilla_resnet50_dks_softplus", {"stem": "cifar"}),
     "mixed": ("vanilla_resnet34_tat_mixed", {"stem": "cifar"}),
+    "restricted": ("vanilla_resnet18_tat_lrelu", {"stem": "cifar", "update_scale": 0.3}),
     "no norm": ("vanilla_resnet18_tat_tanh", {"stem": "imagenet", "input_norm": "none"}),
 }
 

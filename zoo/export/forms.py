@@ -16,6 +16,7 @@ import numpy as np
 
 from zoo.checkpoint import save_single_file, write_safetensors
 from zoo.classifier import Classifier
+from zoo.export.arrays import plain_arrays
 from zoo.export.errors import ExportError, FullDiskError
 from zoo.export.huggingface import write_huggingface
 from zoo.export.onnx import write_onnx
@@ -93,7 +94,7 @@ def _default_name(model: Classifier, format: Format) -> str:
 
 def _write_torch(model: Classifier, folder: Path) -> None:
     layers = _chain(model)
-    arrays = {name: np.asarray(value, np.float32) for name, value in model.split()[1].items()}
+    arrays = plain_arrays(model)
     state: dict[str, np.ndarray] = {}
     for index, layer in enumerate(layers):
         if layer.name:
