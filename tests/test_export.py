@@ -37,6 +37,7 @@ MODELS = {
     "dirac": ("diracnet28_5", {"depth": 10}),
     "ncrelu": ("diracnet28_5_v1", {"depth": 10}),
     "groups": ("repvgg_b1g2", {}),
+    "restricted": ("vanilla_resnet18_tat_lrelu", {"stem": "cifar", "update_scale": 0.3}),
     "no norm": ("vanilla_resnet18_tat_tanh", {"stem": "imagenet", "input_norm": "none"}),
 }
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from zoo.classifier import Classifier
+from zoo.export.arrays import plain_arrays
 from zoo.export.errors import ExportError
 from zoo.models import Layer, Sum
 from zoo.pretrained.writing import record_of
@@ -76,7 +77,7 @@ class _Graph:
 
     def logits(self, model: Classifier) -> str:
         """The whole network; the name of its output."""
-        self.params = {k: np.asarray(v, np.float32) for k, v in model.split()[1].items()}
+        self.params = plain_arrays(model)
         preprocess = model.preprocess
         to_float = {"to": self.onnx.TensorProto.FLOAT}
         x = self.add("Cast", "images", **to_float)

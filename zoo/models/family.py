@@ -42,6 +42,8 @@ class NetworkConfig:
       input_norm: "per_location" gives each pixel q value 1 (one more input channel); "none".
       dtype: of the computation; logits are float32 at least. float64 needs jax_enable_x64.
       param_dtype: of the weights.
+      update_scale: beta of kernels W_0 + beta dW, W_0 never trained and dW from zero, of order
+        1 / sqrt(depth) (`restrict_updates`). None trains kernels as they are.
       dropout_rate: before the head, while training.
       remat: what the backward pass computes again instead of keeping it: "none", the
         "activations" (products are kept, the functions between them are cheap), or whole "blocks".
@@ -59,6 +61,7 @@ class NetworkConfig:
     input_norm: Literal["per_location", "none"] = "per_location"
     dtype: str = "float32"
     param_dtype: str = "float32"
+    update_scale: float | None = None
     dropout_rate: float = 0.0
     remat: Literal["none", "activations", "blocks"] = "none"
     scan: bool | None = None
@@ -79,6 +82,8 @@ class NetworkConfig:
             value = getattr(self, name)
             fits = type(value) is int and value >= least
             yield fits, f"{name}={value!r}; give a whole number >= {least}"
+        scale = self.update_scale
+        yield scale is None or scale > 0, f"update_scale={scale}; give a positive number or None"
         yield 0 <= self.dropout_rate < 1, f"dropout_rate={self.dropout_rate}; give [0, 1)"
 
     def one_of(self, name: str, allowed: Iterable[object]) -> tuple[bool, str]:

@@ -77,8 +77,8 @@ def plain_network(network: Network, *, widen: bool = False) -> Plain:
 
 
 def _config(network: Network, layers: Iterable[PlainLayer]) -> PlainConfig:
-    """The options that all families share, and the layers."""
-    shared = {field.name for field in dataclasses.fields(NetworkConfig)}
+    """The options that all families share, and the layers; the updates are in the kernels."""
+    shared = {field.name for field in dataclasses.fields(NetworkConfig)} - {"update_scale"}
     options: dict[str, Any] = dataclasses.asdict(network.config)
     return PlainConfig(
         layers=tuple(map(str, layers)),

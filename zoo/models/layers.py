@@ -219,8 +219,9 @@ class Dense(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., inputs] -> [..., outputs]."""
-        out = product(jnp.matmul, x.astype(self.dtype), self.kernel[...])
-        return (out + self.bias[...]).astype(self.dtype)
+        kernel, bias = self.plain_weights()
+        out = product(jnp.matmul, x.astype(self.dtype), kernel)
+        return out if bias is None else (out + bias).astype(self.dtype)
 
     def plain_weights(self) -> PlainWeights:
         """The matrix [inputs, outputs] and the bias."""

@@ -12,6 +12,7 @@ from flax import nnx
 from zoo.common.words import natural_order, nearest
 from zoo.cpu import require_right_results
 from zoo.models.family import Activations, Network, Shaping, Variant
+from zoo.models.restricted import restrict_updates
 from zoo.shaping import KernelGraph, ShapedActivation, kernel_graph
 from zoo.shaping.solved import solve_once
 
@@ -116,7 +117,10 @@ def build(
     """A network of a family with fresh weights and these activations; shapes only if `abstract`."""
 
     def new() -> Network:
-        return family(config, activations, rngs=nnx.Rngs(seed))
+        network = family(config, activations, rngs=nnx.Rngs(seed))
+        if config.update_scale is not None:
+            restrict_updates(network, config.update_scale)
+        return network
 
     return nnx.eval_shape(new) if abstract else new()
 
