@@ -19,7 +19,7 @@ LAYERS = (
     ("evaluation", "pretrained", "inspection", "export", "classifier", "plain"),
     ("training",),
     ("finetuning", "planning", "recipes"),
-    ("demo", "study", "bench"),
+    ("demo", "serving", "study", "bench"),
     ("publishing",),
     ("cli", "__main__"),
 )
@@ -35,6 +35,8 @@ FENCES = {
     "huggingface_hub": "export/hub",
     "httpx2": "export/hub",
     "onnx": "export/onnx",
+    "starlette": "serving",
+    "uvicorn": "serving",
     "array_record": "data/imagenet",
     "simplejpeg": "data/fast_decode",
     "cykooz_resizer": "data/fast_decode",

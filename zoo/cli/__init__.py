@@ -36,6 +36,7 @@ from zoo.cli.information import info
 from zoo.cli.inspection import Inspect, inspect
 from zoo.cli.interrupts import CODES, PromptEnd, TerminatedError, sentence
 from zoo.cli.publish import Publish, publish
+from zoo.cli.serving import Serve, serve
 from zoo.cli.text import Output
 from zoo.cli.usage import in_options, parse
 from zoo.common.json_values import finite
@@ -59,6 +60,7 @@ _ACTIONS = {
     "export": (weights.Export, weights.export),
     "publish": (Publish, publish),
     "push": (weights.Push, weights.push),
+    "serve": (Serve, serve),
     "env": (commands.Env, environment.env),
     "version": (commands.Version, actions.version),
     "data": (data_commands.Data, data_commands.data),

@@ -67,12 +67,12 @@ def predict(
         empty = np.zeros((*model.preprocess.image_size, model.preprocess.channels), np.float32)
         images = [empty if isinstance(image, str) else image for image in read]
         padded = np.stack(images + [empty] * (size - len(chunk)))
-        rows = np.asarray(_probabilities(graphdef, params, padded, precision))
+        rows = np.asarray(probabilities(graphdef, params, padded, precision))
         for place, image in enumerate(read):
             name = _name(chunk[place], start + place)
             bad = isinstance(image, str)
-            answer = {"file": name, "error": image} if bad else None
-            answers.append(answer or _answer(name, rows[place], model.classes, top))
+            found = {"file": name, "error": image} if bad else None
+            answers.append(found or answer(name, rows[place], model.classes, top))
     return answers
 
 
@@ -92,14 +92,16 @@ def _name(image: ImageInput, place: int) -> str:
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "precision"))
-def _probabilities(
+def probabilities(
     graphdef: nnx.GraphDef, params: Params, images: jax.Array, precision: str
 ) -> jax.Array:
+    """[batch, classes] of normalised images [batch, height, width, channel]."""
     with jax.default_matmul_precision(precision):
         return jax.nn.softmax(merge(graphdef, params)(images))
 
 
-def _answer(file: str, row: np.ndarray, classes: Sequence[str], top: int) -> dict[str, Any]:
+def answer(file: str, row: np.ndarray, classes: Sequence[str], top: int) -> dict[str, Any]:
+    """What `predict` returns for one file, from its probabilities [classes]."""
     if not np.isfinite(row).all():
         raise ValueError(f"{file}: the model answers NaN or infinity; its weights are unusable")
     best = np.argsort(-row, kind="stable")[:top].tolist()
