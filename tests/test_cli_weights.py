@@ -75,7 +75,7 @@ MISTAKES = {
     "all of a list": (["cache", "list", "--all"], "--all belongs to zoo cache rm"),
     "not cached": (["cache", "rm", ID], "see: zoo cache list"),
     "nothing to verify": (["cache", "verify", ID], "see: zoo cache list"),
-    "unknown form": (["export", ID, "--format", "onnx"], "safetensors|torch"),
+    "unknown form": (["export", ID, "--format", "pickle"], "safetensors|torch"),
 }
 
 

@@ -23,7 +23,7 @@ SENTENCES = {
     "data": "zoo data needs one of: prepare, check; see: zoo data --help",
     "data check": "zoo data needs data; see: zoo data --help",
     "cache clear": "action 'clear'; allowed: path, list, verify, rm",
-    "export x --format onnx": "--format 'onnx'; allowed: safetensors, huggingface, torch",
+    "export x --format zip": "--format 'zip'; allowed: safetensors, huggingface, torch",
     "export x --format torhc": "--format 'torhc'; nearest: torch; allowed: safetensors,",
     "eval x": "zoo eval needs --data; see: zoo eval --help",
     "eval x --data": "--data needs a value; see: zoo eval --help",

@@ -39,7 +39,7 @@ def run_metrics(run: str | Path, restored: Restored | None = None) -> dict[str, 
         choose, test = (f"{measured['data']} {result['splits'][k]}" for k in ("choose", "measure"))
         found[test + (_CHOSE if test == choose else "")] = measured
         found.setdefault(choose + _CHOSE, result["validation"])
-    elif restored.metrics:
+    elif restored.metrics and "data" in restored.record:
         config = restored.record.get("config", {})
         split = config.get("eval", {}).get("split", "test")
         name = f"{restored.record['data']['source']} {split}"
