@@ -89,11 +89,20 @@ def eigenvectors(P, Q):
     return np.linalg.qr(P @ Q)[0]
 
 
+def well_conditioned(G):
+    """With singular values from 3 to 1, so that float32 knows the eigenvectors of G G^T."""
+    U, s, V = np.linalg.svd(G.reshape(-1, G.shape[-1]), full_matrices=False)
+    return (U * np.linspace(3, 1, len(s)) @ V).reshape(G.shape)
+
+
 def main():
     draw = np.random.default_rng(0)
     gradients, directions = {}, {}
     for name, shape in SHAPES.items():
-        given = draw.normal(size=(UPDATES, *shape)).round(3)
+        given = draw.normal(size=(UPDATES, *shape))
+        if len(shape) > 1:
+            given[0] = well_conditioned(given[0])  # the only one whose eigenvectors are computed
+        given = given.round(3)
         rule = Adam(shape) if len(shape) == 1 else Soap((int(np.prod(shape[:-1])), shape[-1]))
         found = [
             rule.update(g if g.ndim == 1 else g.reshape(-1, shape[-1]), t)
