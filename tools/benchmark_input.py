@@ -15,7 +15,6 @@ import contextlib
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import psutil
 from PIL import Image
 
 from zoo.common.console import quiet_pipe
+from zoo.bench.running import processor_name
 from zoo.data import Augmentation, Preprocessing, TrainPipeline, open_source
 from zoo.data.augmentation import crop_box
 from zoo.data.fast_decode import missing_libraries
@@ -67,7 +67,7 @@ def main() -> None:
         "interpolation": given.interpolation,
         "rounds": given.rounds,
         "images_a_round": images,
-        "processor": _processor(),
+        "processor": processor_name(),
         "load_average": os.getloadavg()[0],
         "images_per_second_and_core": {
             name: {
@@ -164,16 +164,6 @@ def _pipeline(pipeline: TrainPipeline, batches: int) -> Iterator[Round]:
 
 def _merged(parts: Iterator[dict[str, float]]) -> dict[str, float]:
     return {name: seconds for part in parts for name, seconds in part.items()}
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (lines.read_text().splitlines() if lines.exists() else [])
-        if line.startswith("model name")
-    ]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

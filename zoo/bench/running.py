@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import platform
 import statistics
 import sys
 import tempfile
@@ -201,11 +202,11 @@ def machine() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """Name of the processor as Linux knows it."""
+    """Name of the processor, as Linux knows it where it is Linux."""
     lines = Path("/proc/cpuinfo")
     names = [
         line.partition(":")[2].strip()
         for line in (lines.read_text().splitlines() if lines.exists() else [])
         if line.startswith("model name")
     ]
-    return names[0] if names else "unknown"
+    return names[0] if names else platform.processor()
