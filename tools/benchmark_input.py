@@ -27,8 +27,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from zoo.common.console import quiet_pipe
 from zoo.bench.running import processor_name
+from zoo.common.console import quiet_pipe
 from zoo.data import Augmentation, Preprocessing, TrainPipeline, open_source
 from zoo.data.augmentation import crop_box
 from zoo.data.fast_decode import missing_libraries
